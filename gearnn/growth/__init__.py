@@ -1,0 +1,7 @@
+"""One-Shot Growth: propose → score → select → apply."""
+
+from gearnn.growth.decision import GroupGrowth, GrowthDecision
+from gearnn.growth.firefly import FireflyConfig
+from gearnn.growth.step import Growth, grow
+
+__all__ = ["FireflyConfig", "GroupGrowth", "Growth", "GrowthDecision", "grow"]

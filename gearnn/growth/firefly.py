@@ -1,0 +1,172 @@
+"""Firefly's candidates: splits of existing neurons and new neurons, trained together, then scored to first order.
+
+Wu et al., "Firefly Neural Architecture Descent" (NeurIPS 2020, arXiv 2102.08574). All candidates of all layers are trained
+in one widened network whose own weights stay as they are. Splits here follow depthwise layers, and residual streams are
+split in all their producers at once, so what is grown is what was scored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gearnn.errors import UserError
+from gearnn.growth.decision import GrowthDecision, Scores
+from gearnn.growth.graph import ChannelGraph, ChannelGroup
+from gearnn.growth.surgery import Bank, Layout, matrix_view, widened_shell, widened_state
+
+Batches = Callable[[int], Iterable[Tuple[Tensor, Tensor]]]
+"""``batches(epoch)`` → pairs of normalised views (J, B, C, H, W) and labels (B,)."""
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""Logits (J, B, K) and labels (B,) → the loss to lower."""
+
+
+@dataclass(frozen=True)
+class FireflyConfig:
+    """Firefly's growth step, with its published settings.
+
+    Attributes:
+        epochs: Eg, passes over the data that train the candidates.
+        new_candidates: K, new neurons offered per layer; 0 offers as many as the layer is wide, at least 8 and at most 70.
+        learning_rate: of RMSprop (momentum 0.1, alpha 0.9) on the candidates.
+        penalty: factor on ‖v‖² + 0.01 ‖new rows‖².
+        round_to: widths come out in multiples of this.
+    """
+
+    epochs: int = 1
+    new_candidates: int = 0
+    learning_rate: float = 1e-3
+    penalty: float = 1e-2
+    round_to: int = 8
+
+
+def propose(model: nn.Module, graph: ChannelGraph, config: FireflyConfig, generator: torch.Generator) -> Bank:
+    """Draw untrained candidates: v ~ U(±0.1), outgoing weights of new neurons ~ U(±0.01), incoming ones ~ N(0, 0.1²)."""
+    counts = {group.name: config.new_candidates or min(max(group.width, 8), 70) for group in graph.groups}
+    widths = {group.name: group.width for group in graph.groups}
+    inputs = graph.input_of()
+    bank = Bank({}, {}, {}, {})
+    device = next(model.parameters()).device
+
+    def uniform(shape: Tuple[int, ...], bound: float) -> Tensor:
+        return ((torch.rand(shape, generator=generator) * 2 - 1) * bound).to(device)
+
+    def normal(shape: Tuple[int, ...], deviation: float) -> Tensor:
+        return (torch.randn(shape, generator=generator) * deviation).to(device)
+
+    for group in graph.groups:
+        for layer in group.producers:
+            weight = matrix_view(model.get_submodule(layer), widths.get(inputs.get(layer, "")))
+            bank.split[layer] = uniform(tuple(weight.shape), 0.1)
+            bank.new_rows[layer] = normal((counts[group.name], *weight.shape[1:]), 0.1)
+        for layer in group.followers:
+            rest = matrix_view(model.get_submodule(layer), None).shape[2]
+            bank.new_filters[layer] = normal((counts[group.name], 1, rest), 0.1)
+        for layer in group.consumers:
+            weight = matrix_view(model.get_submodule(layer), group.width)
+            bank.new_columns[layer] = uniform((weight.shape[0], counts[group.name], weight.shape[2]), 0.01)
+    return bank
+
+
+def train_candidates(
+    model: nn.Module, graph: ChannelGraph, bank: Bank, batches: Batches, objective: Objective, config: FireflyConfig
+) -> None:
+    """Train the bank in place, all candidates switched on, BatchNorm frozen at its running statistics.
+
+    Raises:
+        UserError: if the loss stops being finite.
+    """
+    layouts = {group.name: _everything(group, bank) for group in graph.groups}
+    shell = widened_shell(model, graph, layouts).eval()
+    tensors = [tensor.requires_grad_(True) for tensor in bank.tensors()]
+    optimizer = torch.optim.RMSprop(tensors, lr=config.learning_rate, momentum=0.1, alpha=0.9)
+    for epoch in range(config.epochs):
+        for views, labels in batches(epoch):
+            state = widened_state(model, graph, bank, layouts)
+            loss = objective(_logits(shell, state, views), labels)
+            if not math.isfinite(loss.item()):
+                raise UserError("the loss of the growth candidates is not finite: lower --growth.learning-rate")
+            norms = _square_sum(bank.split) + 1e-2 * (_square_sum(bank.new_rows) + _square_sum(bank.new_filters))
+            optimizer.zero_grad()
+            (loss + config.penalty * norms).backward()
+            optimizer.step()
+    for tensor in tensors:
+        tensor.requires_grad_(False)
+
+
+def score_candidates(
+    model: nn.Module, graph: ChannelGraph, bank: Bank, batches: Batches, objective: Objective, epoch: int
+) -> Dict[str, Scores]:
+    """One pass over the data: dL/dy of a scale y on each candidate's effect, at y = 0 (Firefly's first-order score).
+
+    A split's effect is the replacement of a neuron's output by the mean of its two halves; a new neuron's, its output.
+    """
+    scales = [_zero_scales(group, bank) for group in graph.groups]
+    flat = [scale for pair in scales for scale in pair]
+    totals = [torch.zeros_like(scale, dtype=torch.float64) for scale in flat]
+    shell = widened_shell(model, graph, _gated_layouts(graph, bank, scales)).eval()
+    count = 0
+    for views, labels in batches(epoch):
+        state = widened_state(model, graph, bank, _gated_layouts(graph, bank, scales))
+        loss = objective(_logits(shell, state, views), labels)
+        for total, gradient in zip(totals, torch.autograd.grad(loss, flat)):
+            total += gradient
+        count += 1
+    means = [(total / max(count, 1)).cpu().numpy() for total in totals]
+    return {group.name: Scores(*pair) for group, pair in zip(graph.groups, zip(means[::2], means[1::2]))}
+
+
+def chosen_layouts(graph: ChannelGraph, decision: GrowthDecision, device: torch.device) -> Dict[str, Layout]:
+    """The layouts that apply a decision: existing channels in place, then the second halves of splits, then new ones."""
+    layouts = {}
+    for group, growth in zip(graph.groups, decision.groups):
+        halves = torch.zeros(group.width)
+        halves[list(growth.split)] = 1.0
+        split, new = torch.tensor(growth.split, dtype=torch.int64), torch.tensor(growth.new, dtype=torch.int64)
+        source = torch.cat([torch.arange(group.width), split, new + group.width])
+        sign = torch.cat([halves, -torch.ones(len(split)), torch.zeros(len(new))])
+        gain = torch.cat([1 - halves / 2, torch.full((len(split),), 0.5), torch.ones(len(new))])
+        layouts[group.name] = Layout(source.to(device), sign.to(device), gain.to(device))
+    return layouts
+
+
+def _everything(group: ChannelGroup, bank: Bank) -> Layout:
+    """Every neuron split, every new neuron there."""
+    rows = bank.new_rows[group.producers[0]]
+    old = torch.arange(group.width, device=rows.device)
+    ones, fresh = torch.ones(group.width, device=rows.device), torch.ones(len(rows), device=rows.device)
+    source = torch.cat([old, old, group.width + torch.arange(len(rows), device=rows.device)])
+    return Layout(source, torch.cat([ones, -ones, 0 * fresh]), torch.cat([ones / 2, ones / 2, fresh]))
+
+
+def _zero_scales(group: ChannelGroup, bank: Bank) -> Tuple[Tensor, Tensor]:
+    """A scale for each split and each new neuron, all 0."""
+    rows = bank.new_rows[group.producers[0]]
+    split = torch.zeros(group.width, device=rows.device, requires_grad=True)
+    return split, torch.zeros(len(rows), device=rows.device, requires_grad=True)
+
+
+def _gated_layouts(graph: ChannelGraph, bank: Bank, scales: Sequence[Tuple[Tensor, Tensor]]) -> Dict[str, Layout]:
+    """Every neuron both as it is and split, with a scale that fades from the one to the other; every new neuron with its scale."""
+    layouts = {}
+    for group, (split, new) in zip(graph.groups, scales):
+        every = _everything(group, bank)
+        source = torch.cat([every.source[: group.width], every.source])
+        sign = torch.cat([torch.zeros_like(split), every.sign])
+        layouts[group.name] = Layout(source, sign, torch.cat([1 - split, split / 2, split / 2, new]))
+    return layouts
+
+
+def _logits(shell: nn.Module, state: Dict[str, Tensor], views: Tensor) -> Tensor:
+    logits: Tensor = functional_call(shell, state, (views.flatten(0, 1),))
+    return logits.unflatten(0, views.shape[:2])
+
+
+def _square_sum(tensors: Dict[str, Tensor]) -> Tensor:
+    parts: List[Tensor] = [tensor.square().sum() for tensor in tensors.values()]
+    return torch.stack(parts).sum() if parts else torch.zeros(())

@@ -1,0 +1,103 @@
+"""What the budget buys: one greedy selection over the candidates of all layers."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from gearnn.budget import Cost
+from gearnn.errors import UserError
+from gearnn.growth.graph import ChannelGraph, ChannelGroup
+from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
+
+
+class _Queue:
+    """A group's candidates, best first, handed out in steps that end on multiples of ``round_to``."""
+
+    def __init__(self, group: ChannelGroup, scores: Scores, round_to: int) -> None:
+        self.group = group
+        self.round_to = round_to
+        self.width = group.width
+        self.values = np.concatenate([scores.split, scores.new])
+        self.order = np.argsort(self.values, kind="stable")
+        self.taken = 0
+
+    def step(self) -> Optional[int]:
+        """How many candidates lead to the next allowed width; None if too few are left."""
+        count = (self.width // self.round_to + 1) * self.round_to - self.width
+        return count if self.taken + count <= len(self.order) else None
+
+    def gain(self, count: int) -> float:
+        return float(self.values[self.order[self.taken : self.taken + count]].sum())
+
+    def take(self, count: int) -> None:
+        self.taken += count
+        self.width += count
+
+    def result(self) -> GroupGrowth:
+        picks = self.order[: self.taken]
+        split = tuple(sorted(int(pick) for pick in picks if pick < self.group.width))
+        new = tuple(sorted(int(pick) - self.group.width for pick in picks if pick >= self.group.width))
+        return GroupGrowth(self.group.name, self.group.width, self.width, split, new, float(self.values[picks].sum()))
+
+
+def select(
+    graph: ChannelGraph, scores: Mapping[str, Scores], unit: str, cost: Cost, limit: int, round_to: int = 8
+) -> GrowthDecision:
+    """Take the candidates that lower the loss most per unit of cost until the budget binds (Firefly's global greedy choice).
+
+    Each step lifts one group to its next multiple of ``round_to``; widths that start off a multiple are lifted to one first.
+
+    Args:
+        scores: group name → first-order changes of the loss (lower is better), for splits (w,) and new neurons (K,).
+        unit: what ``cost`` counts, for messages.
+        limit: the cost that may not be exceeded.
+
+    Raises:
+        UserError: if the budget does not reach the first step; the message names the smallest one that does.
+    """
+    queues = [_Queue(group, scores[group.name], round_to) for group in graph.groups]
+    before = cost(_widths(queues))
+    for queue in queues:
+        step = queue.step()
+        if queue.width % round_to and step is not None:
+            queue.take(step)
+    rounded = cost(_widths(queues))
+    if rounded > limit:
+        raise UserError(f"rounding widths up to multiples of {round_to} takes {rounded:,} {unit}, over the budget of {limit:,}: raise it")
+    refused = _buy(queues, cost, limit)
+    if not any(queue.taken for queue in queues):
+        raise UserError(f"a budget of {limit:,} {unit} buys no growth: the smallest step comes to {min(refused):,}; raise it")
+    bound_by = unit if refused else "candidates"
+    groups = tuple(queue.result() for queue in queues)
+    return GrowthDecision(groups, unit, before, cost(_widths(queues)), limit, bound_by)
+
+
+def _buy(queues: List[_Queue], cost: Cost, limit: int) -> List[int]:
+    """Take steps, best value per cost first; return the costs at which groups were refused."""
+    refused: List[int] = []
+    open_queues = list(queues)
+    while open_queues:
+        present = cost(_widths(queues))
+        offers: List[Tuple[float, int, _Queue]] = []
+        for queue in list(open_queues):
+            count = queue.step()
+            if count is None:
+                open_queues.remove(queue)
+                continue
+            total = cost({**_widths(queues), queue.group.name: queue.width + count})
+            if total > limit:
+                # Costs only rise as other groups grow, so what does not fit now never will.
+                refused.append(total)
+                open_queues.remove(queue)
+            else:
+                offers.append((queue.gain(count) / (total - present), count, queue))
+        if offers:
+            _, count, queue = min(offers, key=lambda offer: offer[0])
+            queue.take(count)
+    return refused
+
+
+def _widths(queues: List[_Queue]) -> Dict[str, int]:
+    return {queue.group.name: queue.width for queue in queues}

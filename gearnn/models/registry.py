@@ -1,0 +1,96 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from torch import nn
+
+from gearnn.errors import UserError
+from gearnn.models import mobilenet, resnet, vgg
+
+Builder = Callable[[Sequence[int], int, int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered network: ``build(widths, num_classes, in_chans)`` and the widths of its full-size form.
+
+    The built module names, in its attribute ``width_layers``, the layer whose output channels each width sets.
+    """
+
+    build: Builder
+    full_widths: Tuple[int, ...]
+
+
+_ENTRIES: Dict[str, Entry] = {
+    "mobilenet_v1": Entry(mobilenet.MobileNetV1, mobilenet.FULL_WIDTHS),
+    "resnet18": Entry(resnet.ResNet18, resnet.FULL_WIDTHS),
+    "vgg19": Entry(vgg.VGG19, vgg.FULL_WIDTHS),
+}
+
+
+def register_model(name: str, build: Builder, full_widths: Sequence[int]) -> None:
+    """Make another network available to `create_model` under ``name``; see `Entry` for what ``build`` must offer."""
+    _ENTRIES[name] = Entry(build, tuple(full_widths))
+
+
+def list_models(pattern: str = "*") -> List[str]:
+    """The names of the known networks that match a shell pattern, sorted."""
+    return sorted(fnmatch.filter(_ENTRIES, pattern))
+
+
+def full_widths(name: str) -> Tuple[int, ...]:
+    """The layer widths of the published, full-size network."""
+    return _entry(name).full_widths
+
+
+def scaled_widths(name: str, multiplier: float, round_to: int = 8) -> Tuple[int, ...]:
+    """The full widths times ``multiplier``, each rounded to the nearest multiple of ``round_to`` (at least one).
+
+    Raises:
+        UserError: if ``multiplier`` is not positive.
+    """
+    if multiplier <= 0:
+        raise UserError(f"the width multiplier must be above 0, not {multiplier}: 0.125 gives one eighth of the full widths")
+    return tuple(max(round_to, round(width * multiplier / round_to) * round_to) for width in full_widths(name))
+
+
+def create_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None, in_chans: int = 3) -> nn.Module:
+    """Build a network that maps normalised float images (B, in_chans, H, W), H and W in 16…224, to logits (B, num_classes).
+
+    ``widths`` gives the channels of each layer (or of each residual stream); None takes the full-size ones. Weights are
+    drawn from torch's default generator.
+
+    Raises:
+        UserError: for an unknown name (with suggestions), a wrong number of widths, or a width below 1.
+    """
+    entry = _entry(name)
+    widths = entry.full_widths if widths is None else tuple(int(width) for width in widths)
+    if len(widths) != len(entry.full_widths) or min(widths) < 1:
+        raise UserError(f"{name} takes {len(entry.full_widths)} widths of at least 1 channel, not {list(widths)}")
+    if num_classes < 2 or in_chans < 1:
+        raise UserError(f"a classifier needs at least 2 classes and 1 input channel, not {num_classes} and {in_chans}")
+    return entry.build(widths, num_classes, in_chans)
+
+
+def widths_of(model: nn.Module) -> Tuple[int, ...]:
+    """The present widths of a network made by `create_model`, grown or not: what `create_model` needs to rebuild it."""
+    layers: Sequence[str] = model.width_layers  # type: ignore[assignment]
+    return tuple(int(model.get_submodule(layer).out_channels) for layer in layers)  # type: ignore[arg-type]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of learnable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _entry(name: str) -> Entry:
+    if name not in _ENTRIES:
+        close = difflib.get_close_matches(name.lower(), _ENTRIES, n=2, cutoff=0.3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "there is no similar name."
+        raise UserError(f"there is no network called {name!r}: {hint} (Known: {', '.join(sorted(_ENTRIES))})")
+    return _ENTRIES[name]
