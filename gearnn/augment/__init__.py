@@ -1,0 +1,1 @@
+"""Augmentations: what executes the plans of ``gearnn.kernels.era_plan``."""
