@@ -94,7 +94,7 @@ class ERA(nn.Module):
             indices: (B,) positions in the data set; the default is 0, 1, ..., B - 1.
             epoch: with the seed and the index, the key of the draws.
             seed: the default is drawn from torch's default generator, so that ``torch.manual_seed`` decides.
-            plan: executes this plan instead; indices, epoch and seed are then not used.
+            plan: executes this plan instead; indices, epoch, seed and the module's own settings are then not used.
 
         Returns:
             float32 (views, B, C, H, W), or (views, C, H, W) for a single image, in [0, 1], on the device of the images.

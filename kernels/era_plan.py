@@ -10,12 +10,12 @@ depth 3, views 4) of GEARnn (arXiv 2410.07691).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .philox import below, philox4x32, split64, uniform, uniform_positive
+from .philox import below, philox4x32, split64, uniform, uniform_open
 
 OPERATIONS: Tuple[str, ...] = (
     "autocontrast",
@@ -73,7 +73,7 @@ class EraPlan:
 
     def select(self, rows: Union[slice, np.ndarray]) -> EraPlan:
         """The plan of some of the images, by slice, positions or mask."""
-        return EraPlan(*(np.ascontiguousarray(getattr(self, name)[rows]) for name in self.__dataclass_fields__))
+        return EraPlan(*(np.ascontiguousarray(getattr(self, field.name)[rows]) for field in fields(self)))
 
 
 def draw_plan(
@@ -206,14 +206,14 @@ def _log_gamma(draw: _Stream, purpose: int, alpha: float, view: np.ndarray, chai
     """
     if alpha == 1:
         words = draw(purpose, view, chain, np.zeros_like(view))
-        return np.log(-np.log(uniform_positive(words[..., 0]) * (1 - 2.0**-33)))
+        return np.log(-np.log(uniform_open(words[..., 0])))
     shape = alpha + 1 if alpha < 1 else alpha
     d = shape - 1 / 3
     c = 1 / np.sqrt(9 * d)
     result = np.zeros(np.broadcast(draw.indices[:, None, None], view, chain).shape)
     pending = np.ones(result.shape, bool)
     for attempt in range(_MAX_COUNT):  # each succeeds with probability > 0.95
-        u = uniform_positive(draw(purpose, view, chain, np.full_like(view, attempt)))
+        u = uniform_open(draw(purpose, view, chain, np.full_like(view, attempt)))
         normal = np.sqrt(-2 * np.log(u[..., 0])) * np.cos(2 * np.pi * u[..., 1])
         v = np.maximum(1 + c * normal, 1e-12) ** 3
         accepted = np.log(u[..., 2]) < 0.5 * normal**2 + d - d * v + d * np.log(v)

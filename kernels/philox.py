@@ -60,9 +60,9 @@ def uniform(words: np.ndarray) -> np.ndarray:
     return words * 2.0**-32
 
 
-def uniform_positive(words: np.ndarray) -> np.ndarray:
-    """uint32 words as float64 in (0, 1], equally spaced by 2**-32: safe under a logarithm."""
-    return (words + 1.0) * 2.0**-32
+def uniform_open(words: np.ndarray) -> np.ndarray:
+    """uint32 words as float64 in (0, 1), both ends left out: safe under logarithms."""
+    return (words + 0.5) * 2.0**-32
 
 
 def below(words: np.ndarray, n: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from gearnn.kernels.era_plan import OPERATIONS, EraPlan
 
 # Values of chain images worked on at a time: keeps the temporaries near the cache, and small for large images.
-_CHUNK = 1 << 19
+_CHUNK = 1 << 20
 
 _GEOMETRIC = np.array([name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y") for name in OPERATIONS])
 
