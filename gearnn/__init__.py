@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ERA": "gearnn.era",
-    "Budget": "gearnn.budget",
+    "Budget": "gearnn.config",
     "RunConfig": "gearnn.config",
     "UserError": "gearnn.errors",
     "benchmark": "gearnn.robustness",
@@ -27,8 +27,7 @@ _HOMES = {
 __all__ = ["ERA", "Budget", "RunConfig", "UserError", "benchmark", "create_model", "grow", "list_models", "load_data", "run"]
 
 if TYPE_CHECKING:
-    from gearnn.budget import Budget
-    from gearnn.config import RunConfig
+    from gearnn.config import Budget, RunConfig
     from gearnn.data import load_data
     from gearnn.era import ERA
     from gearnn.errors import UserError

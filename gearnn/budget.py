@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Mapping, Tuple, Union
 
 from torch import nn
 
+from gearnn.config import Budget
 from gearnn.errors import UserError
 from gearnn.models import count_parameters
 
@@ -15,19 +15,6 @@ if TYPE_CHECKING:
 
 Cost = Callable[[Mapping[str, int]], int]
 """Channel-group widths → the budgeted quantity."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Either of the two; the unset one does not bind.
-
-    Attributes:
-        growth_ratio: gamma; the sum of all layer widths may grow to (1 + gamma) times the seed's (GEARnn, arXiv 2410.07691, Eq. 1).
-        params: the number of learnable parameters of the grown network.
-    """
-
-    growth_ratio: Optional[float] = None
-    params: Optional[int] = None
 
 
 def cost_and_limit(budget: Budget, model: nn.Module, graph: ChannelGraph) -> Tuple[str, Cost, int]:
@@ -49,7 +36,9 @@ def cost_and_limit(budget: Budget, model: nn.Module, graph: ChannelGraph) -> Tup
         return "parameters", parameters, budget.params
     assert budget.growth_ratio is not None
     if budget.growth_ratio <= 0:
-        raise UserError(f"--budget.growth-ratio must be above 0, not {budget.growth_ratio}: 0.9 allows 1.9 times the seed's widths")
+        raise UserError(
+            f"--budget.growth-ratio must be above 0, not {budget.growth_ratio}: 0.9 allows 1.9 times the seed's widths"
+        )
     widths = width_cost(graph)
     return "summed widths", widths, int((1 + budget.growth_ratio) * widths(seed_widths))
 

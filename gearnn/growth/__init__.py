@@ -1,7 +1,6 @@
 """One-Shot Growth: propose → score → select → apply."""
 
 from gearnn.growth.decision import GroupGrowth, GrowthDecision
-from gearnn.growth.firefly import FireflyConfig
 from gearnn.growth.step import Growth, grow
 
-__all__ = ["FireflyConfig", "GroupGrowth", "Growth", "GrowthDecision", "grow"]
+__all__ = ["GroupGrowth", "Growth", "GrowthDecision", "grow"]

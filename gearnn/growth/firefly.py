@@ -8,13 +8,13 @@ split in all their producers at once, so what is grown is what was scored.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gearnn.config import FireflyConfig
 from gearnn.errors import UserError
 from gearnn.growth.decision import GrowthDecision, Scores
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
@@ -26,28 +26,9 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 """Logits (J, B, K) and labels (B,) → the loss to lower."""
 
 
-@dataclass(frozen=True)
-class FireflyConfig:
-    """Firefly's growth step, with its published settings.
-
-    Attributes:
-        epochs: Eg, passes over the data that train the candidates.
-        new_candidates: K, new neurons offered per layer; 0 offers as many as the layer is wide, at least 8 and at most 70.
-        learning_rate: of RMSprop (momentum 0.1, alpha 0.9) on the candidates.
-        penalty: factor on ‖v‖² + 0.01 ‖new rows‖².
-        round_to: widths come out in multiples of this.
-    """
-
-    epochs: int = 1
-    new_candidates: int = 0
-    learning_rate: float = 1e-3
-    penalty: float = 1e-2
-    round_to: int = 8
-
-
 def propose(model: nn.Module, graph: ChannelGraph, config: FireflyConfig, generator: torch.Generator) -> Bank:
     """Draw untrained candidates: v ~ U(±0.1), outgoing weights of new neurons ~ U(±0.01), incoming ones ~ N(0, 0.1²)."""
-    counts = {group.name: config.new_candidates or min(max(group.width, 8), 70) for group in graph.groups}
+    counts = {group.name: config.new_candidates or min(max(2 * group.width, 16), 70) for group in graph.groups}
     widths = {group.name: group.width for group in graph.groups}
     inputs = graph.input_of()
     bank = Bank({}, {}, {}, {})
@@ -152,7 +133,7 @@ def _zero_scales(group: ChannelGroup, bank: Bank) -> Tuple[Tensor, Tensor]:
 
 
 def _gated_layouts(graph: ChannelGraph, bank: Bank, scales: Sequence[Tuple[Tensor, Tensor]]) -> Dict[str, Layout]:
-    """Every neuron both as it is and split, with a scale that fades from the one to the other; every new neuron with its scale."""
+    """Every neuron as it is and split, with a scale that fades from one to the other; every new neuron with its scale."""
     layouts = {}
     for group, (split, new) in zip(graph.groups, scales):
         every = _everything(group, bank)

@@ -28,7 +28,17 @@ _PASSING_MODULES = (
     nn.AdaptiveMaxPool2d,
     nn.Flatten,
 )
-_PASSING_FUNCTIONS = (F.relu, F.relu6, F.silu, F.gelu, torch.relu, torch.flatten, F.adaptive_avg_pool2d, F.max_pool2d, F.avg_pool2d)
+_PASSING_FUNCTIONS = (
+    F.relu,
+    F.relu6,
+    F.silu,
+    F.gelu,
+    torch.relu,
+    torch.flatten,
+    F.adaptive_avg_pool2d,
+    F.max_pool2d,
+    F.avg_pool2d,
+)
 _PASSING_METHODS = ("flatten", "relu", "contiguous", "clone")
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 
@@ -94,7 +104,9 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     try:
         traced = fx.symbolic_trace(model)
     except Exception as error:
-        raise UserError(f"this network cannot be traced for growth ({error}): make its forward free of data-dependent branches") from error
+        raise UserError(
+            f"this network cannot be traced for growth ({error}): make its forward free of data-dependent branches"
+        ) from error
     return _Walk(dict(model.named_modules())).run(traced.graph)
 
 
@@ -175,4 +187,6 @@ class _Walk:
 
 def _passes(node: fx.Node) -> bool:
     target: Any = node.target
-    return (node.op == "call_function" and target in _PASSING_FUNCTIONS) or (node.op == "call_method" and target in _PASSING_METHODS)
+    return (node.op == "call_function" and target in _PASSING_FUNCTIONS) or (
+        node.op == "call_method" and target in _PASSING_METHODS
+    )

@@ -8,8 +8,8 @@ import numpy as np
 
 from gearnn.budget import Cost
 from gearnn.errors import UserError
-from gearnn.growth.graph import ChannelGraph, ChannelGroup
 from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
+from gearnn.growth.graph import ChannelGraph, ChannelGroup
 
 
 class _Queue:
@@ -65,7 +65,9 @@ def select(
             queue.take(step)
     rounded = cost(_widths(queues))
     if rounded > limit:
-        raise UserError(f"rounding widths up to multiples of {round_to} takes {rounded:,} {unit}, over the budget of {limit:,}: raise it")
+        raise UserError(
+            f"rounding widths up to multiples of {round_to} takes {rounded:,} {unit}, over the budget of {limit:,}: raise it"
+        )
     refused = _buy(queues, cost, limit)
     if not any(queue.taken for queue in queues):
         raise UserError(f"a budget of {limit:,} {unit} buys no growth: the smallest step comes to {min(refused):,}; raise it")

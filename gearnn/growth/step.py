@@ -8,12 +8,12 @@ from typing import Dict, Mapping, Optional
 import torch
 from torch import Tensor, nn
 
-from gearnn.budget import Budget, cost_and_limit
+from gearnn.budget import cost_and_limit
+from gearnn.config import Budget, FireflyConfig
 from gearnn.errors import UserError
 from gearnn.growth.decision import GrowthDecision
 from gearnn.growth.firefly import (
     Batches,
-    FireflyConfig,
     Objective,
     chosen_layouts,
     propose,

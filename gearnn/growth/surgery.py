@@ -101,7 +101,10 @@ def _widened_weight(weight: Tensor, layer: str, bank: Bank, out: Optional[Layout
     columns = bank.new_columns.get(layer)
     if out is not None:
         rows, split = bank.new_rows[layer], bank.split[layer]
-        weight = torch.cat([weight, rows])[out.source] + out.sign[:, None, None] * torch.cat([split, torch.zeros_like(rows)])[out.source]
+        weight = (
+            torch.cat([weight, rows])[out.source]
+            + out.sign[:, None, None] * torch.cat([split, torch.zeros_like(rows)])[out.source]
+        )
         if columns is not None:
             columns = torch.cat([columns, columns.new_zeros((len(rows), *columns.shape[1:]))])[out.source]
     if into is not None and columns is not None:
@@ -126,7 +129,7 @@ def widened_model(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Ma
 
 
 def widened_shell(model: nn.Module, graph: ChannelGraph, layouts: Mapping[str, Layout]) -> nn.Module:
-    """A copy of the network whose layers carry the new channel counts, still with the old weights; see `torch.func.functional_call`."""
+    """A copy whose layers carry the new channel counts, still with the old weights: for `torch.func.functional_call`."""
     shell = copy.deepcopy(model)
     for group in graph.groups:
         count = len(layouts[group.name].source)

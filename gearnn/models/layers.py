@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 
@@ -15,4 +17,6 @@ def initialise(model: nn.Module) -> None:
     """Normal weights of variance 2 / fan-out for convolutions (He et al. 2015, arXiv 1502.01852); BatchNorm is left at 1, 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            # torch's own fan-out ignores groups, which would all but silence depthwise layers.
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1] / module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))

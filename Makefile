@@ -1,0 +1,32 @@
+# Two commands do all set-up on a fresh machine: `make demo` and `make test`. Both work in their own virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+
+.PHONY: demo test lint types clean
+
+demo: $(VENV)/.installed
+	$(BIN)/gearnn demo --out $(OUT)
+
+test: $(VENV)/.installed lint types
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/vermin --quiet --no-tips --eval-annotations --target=3.8- --violations gearnn engine kernels setup.py
+
+# Checked as installed, so that the checker sees gearnn.engine and gearnn.kernels where users import them.
+types: $(VENV)/.installed
+	rm -rf build/types
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/types .
+	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p gearnn
+
+$(VENV)/.installed: requirements.txt pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,82 @@
+"""The command line: ``gearnn COMMAND``. Results go to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+from gearnn.engine.errors import EngineError
+from gearnn.errors import UserError
+
+
+class Command(NamedTuple):
+    """Where a command lives and what it does, so that a command's own imports are paid only when it is called."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Dict[str, Command] = {
+    "run": Command("gearnn.commands.run", "train, grow, make robust, measure and deploy a network on your images"),
+    "demo": Command("gearnn.commands.demo", "the same on scikit-learn's digits: no data needed, a few minutes"),
+    "evaluate": Command("gearnn.commands.evaluate", "clean and robust accuracy of a network or an ONNX file"),
+    "export": Command("gearnn.commands.export", "write a trained network as ONNX"),
+    "profile": Command("gearnn.commands.profile", "latency percentiles of an ONNX file on this machine"),
+    "report": Command("gearnn.commands.report", "write report.html of a run folder anew"),
+    "info": Command("gearnn.commands.info", "what this installation and this machine can do"),
+}
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        from gearnn import __version__
+
+        print(f"gearnn {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "see gearnn --help."
+        print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
+        return 2
+    try:
+        command: Callable[[List[str]], int] = importlib.import_module(COMMANDS[name].module).main
+        return command(arguments[1:])
+    except (UserError, EngineError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; a run goes on from its last epoch with --resume", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("gearnn", "engine", "kernels"):
+            raise
+        print(f"error: gearnn {name} needs the package {error.name!r}: pip install 'gearnn[train,report]'", file=sys.stderr)
+        return 2
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: gearnn COMMAND [OPTIONS]",
+            "",
+            "Grow small, robust networks on the device that holds the data.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "examples:",
+            "  gearnn demo",
+            "  gearnn run --data photos/ --arch mobilenet_v1 --preset quick --out runs/photos",
+            "  gearnn COMMAND --help",
+        ]
+    )

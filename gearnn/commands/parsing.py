@@ -1,0 +1,23 @@
+"""Options from typed dataclasses, in the same way for every command."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, List, Optional, Type, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+
+def parse(form: Type[T], arguments: List[str], command: str, default: Optional[T] = None) -> T:
+    """Fill a dataclass from arguments; wrong ones end the process with exit code 2 and a message, ``--help`` with 0."""
+    prog = f"gearnn {command}"
+    if default is None:
+        return tyro.cli(form, args=arguments, prog=prog)
+    return tyro.cli(form, args=arguments, prog=prog, default=default)
+
+
+def print_json(value: Any) -> None:
+    """The result on standard output, strictly JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,42 @@
+"""``gearnn report``: the page of a run, written anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List
+
+import tyro
+from typing_extensions import Annotated
+
+from gearnn.commands.parsing import parse, print_json
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Write report.html of a run folder from the files in it.
+
+    Examples:
+
+      gearnn report runs/demo
+
+      gearnn report runs/photos --json
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder."""
+    json: bool = False
+    """Print where the page is as JSON."""
+
+
+def main(arguments: List[str]) -> int:
+    """Write the page and say where it is."""
+    options = parse(ReportArguments, arguments, "report")
+    from gearnn.report import write_report
+
+    page = write_report(options.run)
+    if options.json:
+        print_json({"report": str(page)})
+    else:
+        print(page)
+    return 0

@@ -1,0 +1,79 @@
+"""``gearnn run``: the main job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List
+
+import tyro
+from typing_extensions import Annotated
+
+from gearnn.commands.parsing import parse, print_json
+from gearnn.config import RunConfig, preset, resolved
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Train, grow, make robust, measure and deploy a network on your images.
+
+    Ends with a run folder: result.json, model.onnx, model.safetensors, report.html and the run's own records.
+
+    Examples:
+
+      gearnn run --data photos/ --arch mobilenet_v1 --preset quick --out runs/photos
+
+      gearnn run --data cifar10/ --limit-train 10000 --arch vgg19 --budget.params 400000 --baseline
+
+      gearnn run --data photos/ --arch mobilenet_v1 --preset quick --out runs/photos --resume
+    """
+
+    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    json: bool = False
+    """Print result.json on standard output."""
+
+
+def main(arguments: List[str]) -> int:
+    """Run the main job; the preset's values stand wherever no option overrides them."""
+    chosen = preset(_preset_in(arguments, "default"))
+    return execute(parse(RunArguments, arguments, "run", RunArguments(chosen)))
+
+
+def execute(options: RunArguments) -> int:
+    """Do the run and print what came out."""
+    from gearnn.console import console_progress
+    from gearnn.pipeline import run
+
+    with console_progress() as progress:
+        result = run(options.config, progress)
+    if options.json:
+        print_json(result)
+    else:
+        print(summary(result, str(resolved(options.config).out)))
+    return 0
+
+
+def summary(result: Dict[str, Any], folder: str) -> str:
+    """A run in a few lines: each network on its engine, and where things are."""
+    lines = [f"{'network':<42}{'parameters':>12}{'clean':>9}{'robust':>9}"]
+    for network in result["networks"]:
+        accuracies = f"{network['clean_accuracy']:>9.1%}{network['robust_accuracy']:>9.1%}"
+        lines.append(f"{network['label']:<42}{network['params']:>12,}{accuracies}")
+    engine, data = result["engine"], result["dataset"]
+    lines += [
+        "",
+        f"On {engine['runtime']} {engine['version']}, {engine['threads']} threads; {data['n_test']:,} images of {data['name']}; "
+        "robust: mean over 15 generated corruptions x 5 severities.",
+        f"Latency at batch 1: {engine['latency_ms_p50']:.3f} ms (p50). Whole run: {result['seconds_total'] / 60:.1f} min.",
+        f"Report: {folder}/report.html",
+    ]
+    return "\n".join(lines)
+
+
+def _preset_in(arguments: List[str], fallback: str) -> str:
+    """The preset has to be known before the other options are parsed, since it gives their defaults."""
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--preset="):
+            return argument.split("=", 1)[1]
+        if argument == "--preset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+    return fallback

@@ -1,0 +1,177 @@
+"""A run is its configuration and its data: typed dataclasses, presets, and their JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Optional
+
+from gearnn.errors import UserError
+
+# The growth ratios of the paper on CIFAR-10 (GEARnn, arXiv 2410.07691).
+PAPER_GROWTH_RATIO = {"mobilenet_v1": 1.8, "vgg19": 0.9, "resnet18": 0.6}
+
+Preset = Literal["demo", "quick", "default", "paper"]
+Method = Literal["gearnn-2", "gearnn-1"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the grown network may cost: set one of the two. Left open, it is the paper's growth ratio for the network."""
+
+    growth_ratio: Optional[float] = None
+    """gamma: the sum of all layer widths may grow to (1 + gamma) times the seed's (GEARnn, arXiv 2410.07691, Eq. 1)."""
+    params: Optional[int] = None
+    """Learnable parameters of the grown network."""
+
+
+@dataclass(frozen=True)
+class FireflyConfig:
+    """Firefly's growth step (Wu et al. 2020, arXiv 2102.08574), with its published settings."""
+
+    epochs: int = 1
+    """Eg: passes over the data that train the candidates; one more scores them."""
+    new_candidates: int = 0
+    """New neurons offered per layer; 0 offers twice as many as the layer is wide, at least 16 and at most 70."""
+    learning_rate: float = 1e-3
+    """Of RMSprop (momentum 0.1, alpha 0.9) on the candidates."""
+    penalty: float = 1e-2
+    """Factor on the squared norms of the split directions and, a hundredfold less, of the new neurons' weights."""
+    round_to: int = 8
+    """Widths come out in multiples of this: engines gain nothing from widths in between."""
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Epochs per phase; how long candidates are trained is in ``growth``."""
+
+    seed: int = 40
+    """E1: training of the seed network, before it grows."""
+    regrow: int = 40
+    """E2: training of the grown network."""
+    era: int = 40
+    """Er: robust training with ERA (gearnn-2 only)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Pad-crop-flip for every image, and ERA's views in robust phases."""
+
+    views: int = 4
+    """J: views in the consistency loss, the clean one included."""
+    width: int = 1
+    """W: chains mixed in each augmented view."""
+    depth: Optional[int] = 3
+    """D: operations per chain; None draws 1 to 3."""
+    severity: float = 3.0
+    alpha: float = 1.0
+    """Of the Dirichlet and Beta mixing weights."""
+    pad: int = 4
+    """Random crops after padding by this many pixels (at 32x32; scaled to other sizes)."""
+    flip: bool = True
+    """Random horizontal flips: turn off for digits, letters, signs."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Nesterov SGD with a cosine schedule per phase."""
+
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 1.0
+    """Linear warm-up at the start of each phase."""
+    consistency: float = 12.0
+    """Weight of the Jensen-Shannon term."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run, besides its data."""
+
+    data: Optional[Path] = None
+    """Folder of images or a data set in a known layout; $GEARNN_DATA if not given, else scikit-learn's digits."""
+    out: Optional[Path] = None
+    """Run folder; by default runs/ARCH-METHOD-SEED."""
+    preset: Preset = "default"
+    """Starting values for everything below: other options override it."""
+    arch: str = "vgg19"
+    """vgg19, mobilenet_v1 or resnet18."""
+    method: Method = "gearnn-2"
+    """gearnn-2 trains clean and then robust; gearnn-1 trains on augmented data throughout."""
+    seed_width: float = 0.125
+    """Width of the seed network as a fraction of the full-size one."""
+    image_size: Optional[int] = None
+    """Side of the square images in pixels; by default the data's own."""
+    limit_train: Optional[int] = None
+    """Use at most this many training images (stratified, seeded)."""
+    limit_test: Optional[int] = None
+    """Use at most this many test images (stratified, seeded)."""
+    baseline: bool = False
+    """Also train a clean network of the final size, for as many epochs as the whole run, and measure it beside."""
+    seed: int = 0
+    """Decides the whole run."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: Optional[int] = None
+    """CPU threads; by default all that the process may use."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint."""
+    epochs: Epochs = field(default_factory=Epochs)
+    budget: Budget = field(default_factory=Budget)
+    growth: FireflyConfig = field(default_factory=FireflyConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+def preset(name: str) -> RunConfig:
+    """The configuration a preset stands for.
+
+    ``paper`` has the published epochs (E1 = E2 = Er = 40 on CIFAR-10); ``default`` is for a device that has hours,
+    ``quick`` for a first result, ``demo`` for the embedded digits.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    presets = {
+        "paper": RunConfig(preset="paper", optimizer=Optimizer(warmup_epochs=0.0)),
+        "default": RunConfig(epochs=Epochs(seed=20, regrow=10, era=60)),
+        "quick": RunConfig(preset="quick", seed_width=0.0625, limit_test=2000, epochs=Epochs(seed=8, regrow=6, era=30)),
+        "demo": RunConfig(
+            preset="demo",
+            arch="mobilenet_v1",
+            seed_width=0.125,
+            baseline=True,
+            epochs=Epochs(seed=12, regrow=8, era=40),
+            augmentation=Augmentation(pad=2, flip=False),
+            optimizer=Optimizer(batch_size=64),
+        ),
+    }
+    if name not in presets:
+        raise UserError(f"there is no preset called {name!r}: choose one of {', '.join(presets)}")
+    return presets[name]
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """The configuration with everything that was left open filled in: the run folder and the budget."""
+    out = config.out or Path("runs") / f"{config.arch}-{config.method}-{config.seed}"
+    budget = config.budget
+    if budget == Budget():
+        budget = Budget(growth_ratio=PAPER_GROWTH_RATIO.get(config.arch, 0.9))
+    return dataclasses.replace(config, out=out, budget=budget)
+
+
+def to_dict(config: RunConfig) -> Dict[str, Any]:
+    """JSON-ready form, paths as text."""
+    plain: Dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return plain
+
+
+def differences(saved: Dict[str, Any], config: RunConfig) -> List[str]:
+    """The options in which a saved configuration differs from ``config`` so that a resumed run would not be the same run."""
+    ignored = ("out", "resume", "device", "threads", "data")
+    present = to_dict(config)
+    return [name for name in present if name not in ignored and saved.get(name) != present[name]]

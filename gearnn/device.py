@@ -1,0 +1,49 @@
+"""Which device and how many threads a run uses."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+import torch
+
+from gearnn.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a GPU if torch sees one; an explicit name that cannot be had is refused.
+
+    Raises:
+        UserError: for a device that is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"there is no device called {name!r}: use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("torch sees no CUDA device here: use --device cpu, or install a torch build with CUDA and its driver")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"training on {device.type!r} is not supported: use auto, cpu or cuda")
+    return device
+
+
+def set_threads(threads: Optional[int]) -> int:
+    """Set torch's CPU threads to ``threads``, or to all that this process may use; returns the number.
+
+    Raises:
+        UserError: for less than one thread.
+    """
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads must be at least 1, not {threads}")
+    count = threads or usable_cores()
+    torch.set_num_threads(count)
+    return count
+
+
+def usable_cores() -> int:
+    """The cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

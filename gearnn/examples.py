@@ -1,0 +1,33 @@
+"""A few test images as the network saw them in training and in the benchmark, for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gearnn.config import RunConfig
+from gearnn.data import Dataset
+from gearnn.era import ERA
+from gearnn.files import replacing
+from gearnn.robustness import CORRUPTIONS, corrupt
+
+
+def save_examples(path: Path, dataset: Dataset, config: RunConfig, count: int = 6, severity: int = 3) -> None:
+    """Write uint8 arrays: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, 15, C, H, W), labels (n,)."""
+    indices = np.linspace(0, len(dataset.test.labels) - 1, num=min(count, len(dataset.test.labels))).astype(np.int64)
+    clean = np.ascontiguousarray(dataset.test.images[indices])
+    settings = config.augmentation
+    era = ERA(settings.severity, settings.width, settings.depth, settings.views, settings.alpha)
+    views = era(torch.from_numpy(clean), indices=indices, seed=config.seed)[1:]
+    augmented = (views.transpose(0, 1) * 255).round().to(torch.uint8).numpy()
+    corrupted = [corrupt(clean, name, severity, seed=config.seed, indices=indices) for name in CORRUPTIONS]
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            clean=clean,
+            augmented=augmented,
+            corrupted=np.stack(corrupted, axis=1),
+            labels=dataset.test.labels[indices],
+        )

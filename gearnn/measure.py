@@ -1,0 +1,85 @@
+"""Puts networks into the inference engine and judges them there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+import numpy as np
+import torch
+
+from gearnn.data import Dataset
+from gearnn.engine.compare import compare
+from gearnn.engine.export import export_onnx
+from gearnn.engine.profile import profile_latency
+from gearnn.engine.runtimes import load_runtime
+from gearnn.models import count_parameters
+from gearnn.network import Card, load_deployable
+from gearnn.progress import Progress
+from gearnn.robustness import benchmark_models
+
+OPSET = 13  # what TensorRT 8.5, JetPack 5's, surely reads
+
+
+def deploy(weights: Path, onnx: Path, dataset: Dataset, threads: int, opset: int = OPSET) -> Dict[str, Any]:
+    """Export a network to ONNX and hold the engine against torch on test images.
+
+    Returns:
+        JSON-ready facts: card, parameters, file size and the comparison.
+
+    Raises:
+        EngineError: if the export fails or the engine's logits differ by more than 1e-4 or its top-1 by any image.
+    """
+    model, card = load_deployable(weights)
+    export_onnx(model, (card.in_chans, card.image_size, card.image_size), onnx, opset=opset, metadata=card.to_metadata())
+    images = dataset.test.images[:256].astype(np.float32) / 255
+
+    def reference(batch: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(model(torch.from_numpy(batch)).numpy())
+
+    with load_runtime(onnx, threads=threads) as runtime:
+        comparison = compare(reference, runtime.run, images)
+    comparison.check()
+    return {
+        "params": count_parameters(model),
+        "widths": list(card.widths),
+        "onnx_bytes": onnx.stat().st_size,
+        "opset": opset,
+        "comparison": asdict(comparison),
+    }
+
+
+def judge(
+    onnx_files: Mapping[str, Path], dataset: Dataset, seed: int, threads: int, progress: Progress
+) -> Dict[str, Dict[str, Any]]:
+    """Clean and robust accuracy of several deployed networks, each on its engine, on the same generated corruptions."""
+    runtimes = {name: load_runtime(path, threads=threads) for name, path in onnx_files.items()}
+    try:
+        reports = benchmark_models(runtimes, dataset.test, seed=seed, progress=progress)
+    finally:
+        for runtime in runtimes.values():
+            runtime.close()
+    return {
+        name: {"clean_accuracy": report.clean, "robust_accuracy": report.robust, "robustness": report.to_dict()}
+        for name, report in reports.items()
+    }
+
+
+def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:
+    """Latency of a deployed network at batch 1 and 32, with its conditions."""
+    with load_runtime(onnx, threads=threads) as runtime:
+        latencies: List[Dict[str, Any]] = [asdict(latency) for latency in profile_latency(runtime, seed=seed)]
+        return {
+            "runtime": runtime.name,
+            "version": runtime.version,
+            "threads": runtime.threads,
+            "latency_ms_p50": latencies[0]["p50_ms"],
+            "latency": latencies,
+        }
+
+
+def card_summary(card: Card) -> Dict[str, Any]:
+    """The part of a card that belongs in result.json."""
+    return {"arch": card.arch, "classes": list(card.classes), "image_size": card.image_size, "in_chans": card.in_chans}

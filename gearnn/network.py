@@ -1,0 +1,93 @@
+"""A network on disk: safetensors weights, with all that is needed to rebuild it in their header."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Dict, Tuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gearnn.errors import UserError
+from gearnn.files import replacing
+from gearnn.models import create_model, deployable, widths_of
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a network is and how its input is prepared: enough to rebuild it from its weights."""
+
+    arch: str
+    widths: Tuple[int, ...]
+    classes: Tuple[str, ...]
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    image_size: int
+    in_chans: int
+
+    def to_metadata(self) -> Dict[str, str]:
+        """Header strings, each JSON."""
+        return {name: json.dumps(value) for name, value in asdict(self).items()}
+
+    @staticmethod
+    def from_metadata(metadata: Dict[str, str]) -> Card:
+        """Inverse of `to_metadata`; raises KeyError, TypeError or ValueError for a header that is not ours."""
+        values = {name: json.loads(metadata[name]) for name in Card.__dataclass_fields__}
+        return Card(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def build(self) -> nn.Module:
+        """An untrained network of this shape, on normalised images."""
+        return create_model(self.arch, len(self.classes), self.widths, self.in_chans)
+
+
+def save_network(path: Path, model: nn.Module, card: Card) -> None:
+    """Write weights and card to one safetensors file, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, str(temporary), metadata=card.to_metadata())
+
+
+def load_network(path: Path) -> Tuple[nn.Module, Card]:
+    """Rebuild a network, on normalised images, in eval mode; nothing in the file is executed.
+
+    Raises:
+        UserError: if the file is missing, torn, or not one of ours.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        card = Card.from_metadata(metadata)
+        model = card.build()
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold a network written by this tool ({error}): train or export it again") from error
+    return model.eval(), card
+
+
+def load_deployable(path: Path) -> Tuple[nn.Sequential, Card]:
+    """As `load_network`, with the input normalisation in front: takes images in [0, 1]."""
+    model, card = load_network(path)
+    return deployable(model, card.mean, card.std).eval(), card
+
+
+def read_tensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
+    """All tensors and header strings of a safetensors file.
+
+    Raises:
+        UserError: if the file is missing or torn.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: check the path")
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            names = stored.keys()  # the handle itself is not iterable
+            return {name: stored.get_tensor(name) for name in names}, dict(stored.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}): restore it or train again") from error
+
+
+def card_of(model: nn.Module, like: Card) -> Card:
+    """The card of a network with the same data as ``like`` but its own widths."""
+    return Card(like.arch, widths_of(model), like.classes, like.mean, like.std, like.image_size, like.in_chans)

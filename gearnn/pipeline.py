@@ -1,0 +1,161 @@
+"""The main job: images in; a grown, robust, measured network in an engine, and a report, out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+from gearnn import __version__
+from gearnn.config import RunConfig, differences, resolved, to_dict
+from gearnn.data import Dataset, check_batch_size, load_data
+from gearnn.device import choose_device, set_threads
+from gearnn.engine.environment import environment
+from gearnn.errors import UserError
+from gearnn.examples import save_examples
+from gearnn.files import read_json, replacing, write_json
+from gearnn.measure import card_summary, deploy, judge, time_engine
+from gearnn.models import scaled_widths
+from gearnn.network import load_network
+from gearnn.phases import Phase, phases_of
+from gearnn.progress import Progress, no_progress
+from gearnn.trainer import Trainer, checkpoint_path, network_path
+
+
+def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
+    """Train, grow, make robust, export, measure and report; everything is written to the run folder.
+
+    Returns:
+        The contents of result.json: accuracies as fractions, measured on the engine.
+
+    Raises:
+        UserError, EngineError: one sentence each, for what a person can put right.
+    """
+    start = time.perf_counter()
+    config = resolved(config)
+    assert config.out is not None
+    phases = phases_of(config)
+    scaled_widths(config.arch, config.seed_width)
+    device, threads = choose_device(config.device), set_threads(config.threads)
+    folder = _open_folder(config)
+    dataset = load_data(
+        config.data,
+        image_size=config.image_size,
+        limit_train=config.limit_train,
+        limit_test=config.limit_test,
+        seed=config.seed,
+        progress=progress,
+    )
+    check_batch_size(dataset, config.optimizer.batch_size)
+    write_json(folder / "config.json", to_dict(config))
+    begin = Trainer.resume if checkpoint_path(folder).exists() else Trainer.start
+    trainer = begin(config, dataset, phases, folder, device, progress)
+    trainer.work()
+
+    kept = [phase for phase in phases if phase.keeps]
+    networks, engine = _measure(kept, folder, dataset, config, threads, progress)
+    save_examples(folder / "examples.npz", dataset, config)
+    final = next(network for network in networks if network["name"] == "robust")
+    seed = next(network for network in networks if network["name"] == "seed")
+    facts = environment()
+    result = {
+        "clean_accuracy": final["clean_accuracy"],
+        "robust_accuracy": final["robust_accuracy"],
+        "engine": {
+            **engine,
+            "clean_accuracy": final["clean_accuracy"],
+            "robust_accuracy": final["robust_accuracy"],
+            "comparison": final["comparison"],
+            "onnx_bytes": final["onnx_bytes"],
+            "opset": final["opset"],
+        },
+        "networks": networks,
+        **card_summary(trainer.card),
+        "method": config.method,
+        "preset": config.preset,
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "n_train": len(dataset.train.labels),
+            "n_test": len(dataset.test.labels),
+            "notes": list(dataset.notes),
+        },
+        "params_seed": seed["params"],
+        "params_final": final["params"],
+        "widths_seed": seed["widths"],
+        "widths_final": final["widths"],
+        "width_layers": _width_layers(folder),
+        "growth": trainer.progression.growth,
+        "phases": trainer.progression.phases,
+        "versions": {"gearnn": __version__, **facts["versions"]},
+        "device": {**facts["device"], "threads": threads, "training_device": str(device)},
+        "seed": config.seed,
+        "seconds_total": time.perf_counter() - start,
+        "warnings": _warnings(trainer),
+    }
+    write_json(folder / "result.json", result)
+    _write_report(folder)
+    return result
+
+
+def _open_folder(config: RunConfig) -> Path:
+    """The run folder: a new one, or with ``resume`` one whose configuration is the same.
+
+    Raises:
+        UserError: if a run is there already and is not to be continued, or was started with other options.
+    """
+    folder = Path(str(config.out))
+    saved = folder / "config.json"
+    if not saved.exists():
+        if config.resume:
+            raise UserError(f"there is no run to resume in {folder}: leave out --resume to start one")
+        return folder
+    if not config.resume:
+        raise UserError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
+    changed = differences(read_json(saved), config)
+    if changed:
+        raise UserError(
+            f"the run in {folder} was started with other options ({', '.join(changed)}): repeat those, or choose another --out"
+        )
+    return folder
+
+
+def _measure(kept: List[Phase], folder: Path, dataset: Dataset, config: RunConfig, threads: int, progress: Progress) -> Any:
+    """Each kept network exported, compared with torch and judged on its engine; and the final engine's latency."""
+    names = [phase.keeps for phase in kept if phase.keeps]
+    files = {name: folder / "networks" / f"{name}.onnx" for name in names}
+    facts = {}
+    for done, name in enumerate(names):
+        facts[name] = deploy(network_path(folder, name), files[name], dataset, threads)
+        progress("export", done + 1, len(names))
+    scores = judge(files, dataset, config.seed, threads, progress)
+    for source, target in (("robust.safetensors", "model.safetensors"), ("robust.onnx", "model.onnx")):
+        with replacing(folder / target) as temporary:
+            temporary.write_bytes((folder / "networks" / source).read_bytes())
+    networks = [
+        {"name": phase.keeps, "label": phase.label, "phase": phase.name, **facts[phase.keeps], **scores[phase.keeps]}
+        for phase in kept
+        if phase.keeps
+    ]
+    return networks, time_engine(folder / "model.onnx", threads, config.seed)
+
+
+def _width_layers(folder: Path) -> List[str]:
+    model, _ = load_network(folder / "model.safetensors")
+    return list(model.width_layers)  # type: ignore[arg-type]
+
+
+def _warnings(trainer: Trainer) -> List[str]:
+    warnings = []
+    if trainer.progression.growth.get("bound_by") == "candidates":
+        warnings.append("Growth used up its candidates before the budget: raise --growth.new-candidates to grow further.")
+    if trainer.device.type == "cpu":
+        warnings.append("Peak memory on a CPU is that of the whole process, data included.")
+    return warnings
+
+
+def _write_report(folder: Path) -> None:
+    """The page, if plotly is there; without it the run is still complete and the page can be made later."""
+    from gearnn.report import write_report
+
+    write_report(folder)
