@@ -44,6 +44,18 @@ def test_operations_do_not_overlap_the_test_corruptions():
     assert not set(OPERATIONS) & {"color", "colour", "contrast", "brightness", "sharpness"}
 
 
+def test_known_plan():
+    """The draws are a format: resumed runs and other executions of the plan count on them."""
+    plan = draw_plan([0, 7], seed=2024, epoch=3, image_size=(32, 48), width=2, depth=None, views=2, alpha=0.5, pad=4, flip=True)
+    np.testing.assert_array_equal(plan.ops, [[[[2, 8, -1], [7, 1, 2]]], [[[6, -1, -1], [0, 7, -1]]]])
+    args = [[[[3, 2, 0], [-3, 0, 4]]], [[[0.06789421, 0, 0], [0, 0, 0]]]]
+    np.testing.assert_allclose(plan.args, args, rtol=1e-6)
+    np.testing.assert_allclose(plan.chain_weights, [[[0.9438908, 0.05610918]], [[0.16115135, 0.83884865]]], rtol=1e-5)
+    np.testing.assert_allclose(plan.mix, [[0.23908834], [0.31147513]], rtol=1e-5)
+    np.testing.assert_array_equal(plan.crop, [[-2, 3], [4, 2]])
+    np.testing.assert_array_equal(plan.flip, [False, False])
+
+
 @pytest.mark.parametrize("settings", [{}, {"width": 3, "depth": None, "views": 3}, {"width": 2, "alpha": 0.5}])
 def test_a_sample_has_the_same_row_in_any_batch(settings):
     settings = {**settings, "pad": 4, "flip": True, "seed": 5, "epoch": 3}

@@ -158,6 +158,16 @@ def test_no_operation_and_zero_warps_change_nothing():
     np.testing.assert_array_equal(run_step(images, ops, np.zeros(6)), images)
 
 
+@pytest.mark.parametrize("shift", [0.5, -0.5, 3.5, -7.5])
+@pytest.mark.parametrize("name", ["translate_x", "translate_y"])
+def test_sources_on_the_very_border(name, shift):
+    images = np.maximum(pictures(0, 1, 3, 15, 22), 1)
+    expected = from_pillow(pillow_operation(to_pillow(images[0]), name, shift))
+    result = run_step(images, [OPERATIONS.index(name)], [shift])[0]
+    np.testing.assert_array_equal(result, expected)
+    assert (result == 0).any() == (shift != -0.5)  # the left and top border belong to the image, the others do not
+
+
 def test_directions():
     image = np.zeros((1, 1, 9, 9), np.uint8)
     image[0, 0, 2, 4] = 200
