@@ -31,7 +31,7 @@ def test_width_cost_counts_every_layer_that_writes_the_channels() -> None:
 
 def test_growth_ratio_sets_the_limit() -> None:
     model = create_model("vgg19", 10, scaled_widths("vgg19", 1 / 8))
-    unit, cost, limit = cost_and_limit(Budget(growth_ratio=0.9), model, trace_channels(model))
+    unit, _, limit = cost_and_limit(Budget(growth_ratio=0.9), model, trace_channels(model))
     assert unit == "summed widths"
     assert limit == int(1.9 * sum(scaled_widths("vgg19", 1 / 8)))
 
