@@ -169,9 +169,10 @@ class _ArraysOnly(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.replace("numpy._core", "numpy.core") + "." + name not in _STAND_INS:
+        known = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        if known not in _STAND_INS:
             raise _RefusedError(f"{module}.{name}")
-        return _STAND_INS[module.replace("numpy._core", "numpy.core") + "." + name]
+        return _STAND_INS[known]
 
 
 class _Dtype:

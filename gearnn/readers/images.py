@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Tuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = frozenset(
     [
@@ -23,6 +23,15 @@ SUFFIXES = frozenset(
 GREY_MODES = frozenset(["1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"])
 _ALPHA_MODES = frozenset(["LA", "La", "RGBA", "RGBa", "PA"])
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnreadableImageError(Exception):
@@ -74,10 +83,9 @@ def read_image(path: Path, size: int, channels: int) -> Tuple[np.ndarray, Header
             # JPEG only: decode large photos at 1/2, 1/4 or 1/8, leaving at least twice the wanted size to resize from.
             image.draft(image.mode, (2 * size, 2 * size))
             image.load()
-            if image.getexif().get(_ORIENTATION, 1) != 1:
-                upright = ImageOps.exif_transpose(image)
-                return _to_array(upright, size, channels), header
-            return _to_array(image, size, channels), header
+            # TIFF images are turned by Pillow while loading.
+            turn = None if image.format == "TIFF" else _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+            return _to_array(image if turn is None else image.transpose(turn), size, channels), header
     except Exception as error:
         raise _unreadable(path, error) from error
 
