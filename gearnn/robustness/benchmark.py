@@ -95,7 +95,7 @@ def benchmark_models(
     tables: Dict[str, Dict[str, Tuple[float, ...]]] = {name: {} for name in models}
     total, done = len(corruptions) * len(severities), 0
     for corruption in corruptions:
-        rows: Dict[str, Tuple[float, ...]] = {name: () for name in models}
+        rows: Dict[str, Tuple[float, ...]] = dict.fromkeys(models, ())
         for severity in severities:
 
             def change(images: np.ndarray, indices: np.ndarray, severity: int = severity, name: str = corruption) -> np.ndarray:
