@@ -7,3 +7,10 @@ class EngineError(Exception):
     The message is one sentence that says what is wrong, where, and how to fix it; the command line prints it and
     exits with code 2.
     """
+
+
+def reason(error: BaseException) -> str:
+    """The first line of another library's error, short enough to quote inside a sentence."""
+    lines = str(error).strip().splitlines()
+    text = lines[0].strip().rstrip(".:") if lines else type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "…"

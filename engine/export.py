@@ -1,94 +1,145 @@
-"""From a torch network to an ONNX file that TensorRT 8.5 and later, and ONNX Runtime, read."""
+"""From a torch module to a checked ONNX file. The only module of the engine that imports torch."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import os
-import tempfile
+import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
 
-from gearnn.engine.errors import EngineError
+import onnx
+import torch
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch import nn
+from gearnn.engine.errors import EngineError, reason
+from gearnn.engine.files import write_bytes
 
-INPUT, OUTPUT = "images", "logits"
-OPSETS = range(13, 18)
+OPSETS = range(13, 18)  # 13 has per-channel quantisation; 17 is the highest that the TorchScript exporter of torch 2.0 writes
+INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+_EXAMPLE_BATCH = 2  # not 1: a network that only works on single images must fail here, not on the device
 
 
 def export_onnx(
     model: nn.Module,
     example_shape: Tuple[int, int, int],
-    path: Path,
+    path: Union[str, Path],
     *,
     opset: int = 13,
     metadata: Optional[Mapping[str, str]] = None,
 ) -> Path:
-    """Write ``model``, in eval mode, as ONNX; the batch size is free.
+    """Write a network as ONNX: input ``images`` float32 (batch, C, H, W), output ``logits`` float32 (batch, K).
+
+    The network is traced in eval mode (batch normalisation gets folded into the convolutions); every submodule's mode is
+    restored afterwards. The batch axis is dynamic and named ``batch``. The file has passed the ONNX checker and strict
+    shape inference, and is written whole or not at all. Weights are stored in the file itself, so they end at 2 GB.
 
     Args:
-        model: maps float32 images (B, C, H, W) to logits (B, K).
-        example_shape: (C, H, W).
-        path: the file to write, whole or not at all.
-        opset: 13 to 17. TensorRT 8.5 surely reads 13.
-        metadata: strings kept in the file's metadata properties.
+        model: any traceable module from float32 (B, C, H, W) to one float32 tensor (B, K). Networks deployed by
+            this project take images in [0, 1].
+        example_shape: (C, H, W); the file takes images of this shape only.
+        path: where to write; folders are made.
+        opset: 13 to 17.
+        metadata: strings stored in the file's metadata properties.
 
     Returns:
-        ``path``.
+        The path.
 
     Raises:
-        EngineError: for an opset out of range, or a network that cannot be traced or exported.
+        EngineError: if the opset is outside 13 to 17, the network does not map the example to (B, K), holds an operator
+            that this opset lacks, has its batch size frozen by the trace, or the file cannot be written.
     """
-    import onnx
-    import torch
-
+    path = Path(path)
     if opset not in OPSETS:
-        raise EngineError(f"opset {opset} is not supported: choose {OPSETS[0]} to {OPSETS[-1]} (TensorRT 8.5 surely reads 13)")
-    was_training = model.training
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    # Two images: with one, the tracer could take the batch size for a constant.
-    example = torch.rand(2, *example_shape, device=device)
-    # Newer exporters default to one whose opset is too new for TensorRT 8.5; older ones do not know the option.
-    choice: Dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    handle, name = _temporary(path)
-    os.close(handle)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                model.eval(),
-                (example,),
-                name,
-                opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-                **choice,
-            )
-        proto = onnx.load(name)
-        for key, value in (metadata or {}).items():
-            proto.metadata_props.add(key=key, value=value)
-        onnx.checker.check_model(proto)
-        proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
-        onnx.save(proto, name)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise EngineError(f"cannot write {path} ({error.strerror or error}): choose another place") from error
-    except Exception as error:  # exporters and checkers raise many types of their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EngineError(f"this network cannot be exported to ONNX opset {opset} ({reason}): simplify its forward") from error
-    finally:
-        model.train(was_training)
-        Path(name).unlink(missing_ok=True)
+        raise EngineError(f"ONNX opset {opset} is not supported: choose one from {OPSETS[0]} to {OPSETS[-1]} (default 13)")
+    with _eval_mode(model):
+        example = _example(model, example_shape)
+        _check_forward(model, example)
+        exported = _trace(model, example, opset)
+    checked = _check(exported, type(model).__name__)
+    onnx.helper.set_model_props(checked, dict(metadata or {}))
+    write_bytes(path, checked.SerializeToString())
     return path
 
 
-def _temporary(path: Path) -> Tuple[int, str]:
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the block; each submodule gets its own mode back, since a part may have been frozen."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
-    except OSError as error:
-        raise EngineError(f"cannot write {path} ({error.strerror or error}): choose another place") from error
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _example(model: nn.Module, shape: Tuple[int, int, int]) -> Tensor:
+    """Images as the network will see them, in [0, 1], where its weights are."""
+    weights = next(iter(model.parameters()), None)
+    images = torch.rand(_EXAMPLE_BATCH, *shape, generator=torch.Generator().manual_seed(0))
+    return images if weights is None else images.to(weights.device)
+
+
+def _check_forward(model: nn.Module, example: Tensor) -> None:
+    name, shape = type(model).__name__, tuple(example.shape)
+    try:
+        with torch.no_grad():
+            logits = model(example)
+    except Exception as error:
+        raise EngineError(
+            f"{name} does not run on float32 images of shape {shape} ({reason(error)}): check its input size and channels"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(example) or logits.dtype != torch.float32:
+        got = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise EngineError(f"{name} must return one float32 tensor (batch, classes) to be exported, but returned {got}")
+
+
+def _trace(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
+    """Torch's TorchScript exporter: the one that exists from torch 2.0 on and writes opsets below 18."""
+    options: Dict[str, Any] = {
+        "opset_version": opset,
+        "input_names": [INPUT],
+        "output_names": [OUTPUT],
+        "dynamic_axes": {INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+        "do_constant_folding": True,
+        "training": torch.onnx.TrainingMode.EVAL,
+    }
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        options["dynamo"] = False
+    buffer, ignored = io.BytesIO(), io.StringIO()
+    try:
+        # Torch 2.0 prints a banner, later versions warn of deprecations: neither helps the person who exports.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(ignored), contextlib.redirect_stderr(ignored):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(model, (example,), buffer, **options)  # type: ignore[arg-type,unused-ignore]
+        return onnx.load_model_from_string(buffer.getvalue())
+    except Exception as error:
+        raise EngineError(
+            f"{type(model).__name__} cannot be written as ONNX opset {opset} ({reason(error)}): "
+            f"replace that operation in the model, or try an opset up to {OPSETS[-1]}"
+        ) from error
+
+
+def _check(exported: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The file with shapes inferred, once it is known to be valid and to take any batch size.
+
+    The exporter writes ``batch`` on the output whatever the trace did, so the claim is dropped and inferred anew.
+    """
+    output = exported.graph.output[0].type.tensor_type
+    claimed = output.shape.dim[0].dim_param
+    output.shape.dim[0].Clear()
+    try:
+        onnx.checker.check_model(exported)
+        inferred = onnx.shape_inference.infer_shapes(exported, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise EngineError(f"the ONNX file of {name} is not valid ({reason(error)}): change that part of the model") from error
+    batch = inferred.graph.output[0].type.tensor_type.shape.dim[0]
+    if batch.HasField("dim_value"):
+        raise EngineError(
+            f"{name} works for batches of {batch.dim_value} only once exported: "
+            "replace sizes turned into Python numbers, as in view(int(x.shape[0]), -1), by flatten(1)"
+        )
+    batch.dim_param = claimed
+    return inferred

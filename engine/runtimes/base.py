@@ -1,66 +1,97 @@
-"""What every inference runtime offers."""
+"""The one interface behind which networks are executed."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Tuple, Type, TypeVar, Union
+from typing import ClassVar, Optional, Tuple, Type, TypeVar, Union
 
 import numpy as np
 
 from gearnn.engine.errors import EngineError
 
-R = TypeVar("R", bound="Runtime")
+Shape = Tuple[Optional[int], Optional[int], Optional[int], Optional[int]]
+Self = TypeVar("Self", bound="Runtime")
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 class Runtime(ABC):
-    """A loaded network with one image input and one output, usable as a context manager.
+    """A loaded network: float32 (B, C, H, W) → float32 (B, K).
+
+    A subclass provides ``load``, the hook ``_run`` and ``close``; the checks are here. Whether ``run`` may be called
+    from several threads at once is for each subclass to say.
 
     Attributes:
-        name, version: of the library that runs it.
-        threads: CPU threads of one call.
-        input_shape: (batch or None if free, C, H, W).
+        name: of the runtime.
+        version: of the runtime.
+        threads: used by a call.
+        path: of the loaded file.
+        input_shape: (batch, C, H, W), None where any size is taken.
     """
 
-    name: str
-    version: str
-    threads: int
-    input_shape: Tuple[Optional[int], int, int, int]
+    name: ClassVar[str]
+
+    def __init__(self, path: Path, version: str, threads: int, input_shape: Shape) -> None:
+        self.path = path
+        self.version = version
+        self.threads = threads
+        self.input_shape = input_shape
 
     @classmethod
     @abstractmethod
-    def load(cls: Type[R], path: Union[str, Path], threads: Optional[int] = None) -> R:
-        """Load a file; ``threads`` defaults to all cores the process may use.
-
-        Raises:
-            EngineError: if the file is missing, broken, or not for this runtime.
-        """
+    def load(cls: Type[Self], path: Union[str, Path], threads: Optional[int] = None) -> Self:
+        """Load a file; raises EngineError if it is missing, damaged or not for this runtime."""
 
     @abstractmethod
     def _run(self, images: np.ndarray) -> np.ndarray:
-        """Run a checked batch."""
+        """Execute on images that passed the checks."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free the network; further calls are refused."""
+        """Release the network; may be called twice."""
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """float32 images (B, C, H, W) in [0, 1] → float32 logits (B, K).
+        """Logits of a batch.
+
+        Args:
+            images: float32 (B, C, H, W), B at least 1; in [0, 1] for networks deployed by this project.
+
+        Returns:
+            float32 (B, K).
 
         Raises:
-            EngineError: if the type or the shape is not what the network takes.
+            EngineError: if dtype, rank, channels, height or width are not what the network takes, if it was closed, or
+                if the runtime fails.
         """
-        if images.dtype != np.float32:
-            raise EngineError(
-                f"the network takes float32 images in [0, 1], not {images.dtype}: convert them (and divide uint8 by 255)"
-            )
-        if images.ndim != 4 or images.shape[1:] != self.input_shape[1:] or self.input_shape[0] not in (None, len(images)):
-            wanted = ("batch" if self.input_shape[0] is None else self.input_shape[0], *self.input_shape[1:])
-            raise EngineError(f"the network takes images of shape {wanted}, not {images.shape}: resize or rearrange them")
+        if not isinstance(images, np.ndarray) or images.dtype != _FLOAT32:
+            raise EngineError(self._wrong_type(images))
+        shape = images.shape
+        if shape[1:] != self.input_shape[1:] or self.input_shape[0] is not None or shape[0] == 0:
+            self._check_shape(shape)
         return self._run(images)
 
-    def __enter__(self: R) -> R:
+    def _wrong_type(self, images: object) -> str:
+        got = f"an array of {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
+        return f"{self.path} takes a NumPy array of float32, got {got}: for 8-bit images use images.astype('float32') / 255"
+
+    def _check_shape(self, shape: Tuple[int, ...]) -> None:
+        wanted = "(" + ", ".join("any" if size is None else str(size) for size in self.input_shape) + ")"
+        message = f"{self.path} takes images of shape {wanted}, got {shape}"
+        if len(shape) != 4:
+            raise EngineError(f"{message}: give (batch, channels, height, width), one image as images[None]")
+        batch, channels, height, width = (expected is None or expected == size for expected, size in zip(self.input_shape, shape))
+        if not channels:
+            last = shape[3] == self.input_shape[1]
+            cure = "move the channels forward with images.transpose(0, 3, 1, 2)" if last else "convert the images"
+            raise EngineError(f"{message}: {cure} to have {self.input_shape[1]} channels")
+        if not (height and width):
+            raise EngineError(f"{message}: resize the images to that height and width")
+        if not batch or shape[0] == 0:
+            raise EngineError(f"{message}: give {self.input_shape[0] or 'at least one'} per call")
+
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(

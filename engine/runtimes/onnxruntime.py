@@ -1,70 +1,124 @@
-"""ONNX Runtime: the default everywhere."""
+"""ONNX Runtime: the default everywhere, on the CPU."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from gearnn.engine.errors import EngineError
-from gearnn.engine.runtimes.base import Runtime
+from gearnn.engine.environment import usable_cores
+from gearnn.engine.errors import EngineError, reason
+from gearnn.engine.runtimes.base import Runtime, Shape
+
+CPU = "CPUExecutionProvider"
+_FATAL = 4  # errors come as exceptions; ONNX Runtime would print them as well
 
 
 class OnnxRuntime(Runtime):
-    """An ONNX file in ONNX Runtime, on the CPU. Calls from several threads at once are safe."""
+    """An ONNX Runtime session with explicit threads and providers.
+
+    ``run`` may be called from several threads at once; the calls then share the session's threads. ``close`` lets calls in
+    progress finish.
+
+    Attributes:
+        providers: execution providers in use, in order of preference; the CPU is always the last.
+        metadata: strings stored in the file.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any, threads: int, version: str, shape: Tuple[Optional[int], int, int, int]) -> None:
-        self.version = version
-        self.threads = threads
-        self.input_shape = shape
-        self._session = session
-        self._input = session.get_inputs()[0].name
+    def __init__(self, path: Path, session: Any, version: str, threads: int) -> None:
+        super().__init__(path, version, threads, _input_shape(session, path))
+        self.providers: Tuple[str, ...] = tuple(session.get_providers())
+        self.metadata: Dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self._session: Any = session
+        self._input: str = session.get_inputs()[0].name
         self._outputs: List[str] = [session.get_outputs()[0].name]
 
     @classmethod
-    def load(cls, path: Union[str, Path], threads: Optional[int] = None) -> OnnxRuntime:
-        """Load an ONNX file; see `Runtime.load`."""
-        import onnxruntime
+    def load(
+        cls,
+        path: Union[str, Path],
+        threads: Optional[int] = None,
+        *,
+        providers: Sequence[str] = (CPU,),
+        spinning: bool = True,
+    ) -> OnnxRuntime:
+        """Load an ONNX file with one float32 input (batch, C, H, W) and one output.
 
+        Args:
+            path: the file.
+            threads: threads within an operator, at least 1; by default one for each core this process may use. Operators
+                run one after the other.
+            providers: execution providers wanted, by ONNX Runtime's names; the CPU takes what they do not.
+            spinning: let idle threads wait actively for a short while. This shortens calls (at batch 1 on two cores by a
+                quarter to two fifths) and costs power; turn it off where other work needs the cores.
+
+        Raises:
+            EngineError: if ONNX Runtime or a provider is missing, the file is missing, damaged, or has other inputs.
+        """
         path = Path(path)
+        ort = _import()
+        threads = usable_cores() if threads is None else threads
+        if threads < 1:
+            raise EngineError(f"a runtime needs at least 1 thread, not {threads}")
         if not path.is_file():
-            raise EngineError(f"there is no ONNX file {path}: check the path, or export one with gearnn export")
-        if threads is not None and threads < 1:
-            raise EngineError(f"an engine needs at least 1 thread, not {threads}")
-        count = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = count
+            raise EngineError(f"there is no ONNX file {path}: check the path, or write one with gearnn export")
+        available = ort.get_available_providers()
+        for provider in providers:
+            if provider not in available:
+                offers = ", ".join(available)
+                raise EngineError(f"this ONNX Runtime has no {provider}: use one of {offers}, or install a build that has it")
+        wanted = [*(provider for provider in providers if provider != CPU), CPU]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = _FATAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library raises its own types, which differ between versions
-            reason = str(error).strip().splitlines()[0]
-            raise EngineError(f"ONNX Runtime cannot load {path} ({reason}): export the network again") from error
-        return cls(session, count, str(onnxruntime.__version__), _image_shape(session, path))
+            session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {path} ({reason(error)}): export it again") from error
+        if list(session.get_providers())[: len(wanted)] != wanted:
+            raise EngineError(f"{', '.join(wanted[:-1])} did not start here: check its driver and libraries, or use {CPU}")
+        return cls(path, session, ort.__version__, threads)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        if self._session is None:
-            raise EngineError("this runtime has been closed: load the network again")
-        logits: np.ndarray = self._session.run(self._outputs, {self._input: images})[0]
+        session = self._session
+        if session is None:
+            raise EngineError(f"{self.path} was closed: load it again to run it")
+        try:
+            logits: np.ndarray = session.run(self._outputs, {self._input: images})[0]
+        except Exception as error:
+            raise EngineError(
+                f"{self.path} failed on images of shape {images.shape} ({reason(error)}): try a smaller batch or export it again"
+            ) from error
         return logits
 
     def close(self) -> None:
+        """Release the session; may be called twice."""
         self._session = None
 
 
-def _image_shape(session: Any, path: Path) -> Tuple[Optional[int], int, int, int]:
-    inputs = session.get_inputs()
-    shape = inputs[0].shape if inputs else []
-    if len(inputs) != 1 or len(shape) != 4 or not all(isinstance(side, int) for side in shape[1:]):
-        found = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
         raise EngineError(
-            f"{path} does not take one batch of images (batch, channels, height, width) but {found}: export it with gearnn"
+            f"ONNX Runtime cannot be imported ({reason(error)}): pip install onnxruntime, or your board's own build of it"
+        ) from error
+    return onnxruntime
+
+
+def _input_shape(session: Any, path: Path) -> Shape:
+    """(batch, C, H, W) with None for named or unknown sizes."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    got = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in inputs)
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+        raise EngineError(
+            f"{path} has inputs {got} and {len(outputs)} outputs: one float32 input (batch, C, H, W) and one output are wanted"
         )
-    batch = shape[0] if isinstance(shape[0], int) else None
-    return batch, shape[1], shape[2], shape[3]
+    batch, channels, height, width = (size if isinstance(size, int) else None for size in inputs[0].shape)
+    return batch, channels, height, width
