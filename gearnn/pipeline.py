@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from gearnn import __version__
+from gearnn.budget import cost_and_limit
 from gearnn.config import RunConfig, differences, resolved, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
@@ -14,8 +15,10 @@ from gearnn.engine.environment import environment
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
+from gearnn.growth.graph import trace_channels
+from gearnn.growth.select import check_reach
 from gearnn.measure import card_summary, deploy, judge, time_engine
-from gearnn.models import scaled_widths
+from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.network import load_network
 from gearnn.phases import Phase, phases_of
 from gearnn.progress import Progress, no_progress
@@ -35,7 +38,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     config = resolved(config)
     assert config.out is not None
     phases = phases_of(config)
-    scaled_widths(config.arch, config.seed_width)
+    full_widths(config.arch)  # an unknown network is refused before any data is read
     device, threads = choose_device(config.device), set_threads(config.threads)
     folder = _open_folder(config)
     dataset = load_data(
@@ -47,6 +50,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
         progress=progress,
     )
     check_batch_size(dataset, config.optimizer.batch_size)
+    _check_budget(config, dataset)
     write_json(folder / "config.json", to_dict(config))
     begin = Trainer.resume if checkpoint_path(folder).exists() else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress)
@@ -118,6 +122,15 @@ def _open_folder(config: RunConfig) -> Path:
             f"the run in {folder} was started with other options ({', '.join(changed)}): repeat those, or choose another --out"
         )
     return folder
+
+
+def _check_budget(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a budget out of reach now, not after the seed network has been trained."""
+    widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
+    seed = create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
+    graph = trace_channels(seed)
+    unit, cost, limit = cost_and_limit(config.budget, seed, graph)
+    check_reach(graph, unit, cost, limit, config.growth.round_to)
 
 
 def _measure(kept: List[Phase], folder: Path, dataset: Dataset, config: RunConfig, threads: int, progress: Progress) -> Any:

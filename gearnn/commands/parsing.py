@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any, List, Optional, Type, TypeVar
 
@@ -12,10 +13,11 @@ T = TypeVar("T")
 
 def parse(form: Type[T], arguments: List[str], command: str, default: Optional[T] = None) -> T:
     """Fill a dataclass from arguments; wrong ones end the process with exit code 2 and a message, ``--help`` with 0."""
-    prog = f"gearnn {command}"
+    # Given as it is: a parsed docstring would lose its examples.
+    texts = {"prog": f"gearnn {command}", "description": inspect.cleandoc(form.__doc__ or "")}
     if default is None:
-        return tyro.cli(form, args=arguments, prog=prog)
-    return tyro.cli(form, args=arguments, prog=prog, default=default)
+        return tyro.cli(form, args=arguments, **texts)
+    return tyro.cli(form, args=arguments, default=default, **texts)
 
 
 def print_json(value: Any) -> None:

@@ -57,28 +57,40 @@ def select(
     Raises:
         UserError: if the budget does not reach the first step; the message names the smallest one that does.
     """
+    check_reach(graph, unit, cost, limit, round_to)
     queues = [_Queue(group, scores[group.name], round_to) for group in graph.groups]
     before = cost(_widths(queues))
     for queue in queues:
         step = queue.step()
         if queue.width % round_to and step is not None:
             queue.take(step)
-    rounded = cost(_widths(queues))
-    if rounded > limit:
-        raise UserError(
-            f"rounding widths up to multiples of {round_to} takes {rounded:,} {unit}, over the budget of {limit:,}: raise it"
-        )
-    refused = _buy(queues, cost, limit)
-    if not any(queue.taken for queue in queues):
-        raise UserError(f"a budget of {limit:,} {unit} buys no growth: the smallest step comes to {min(refused):,}; raise it")
-    bound_by = unit if refused else "candidates"
+    bound_by = unit if _buy(queues, cost, limit) else "candidates"
     groups = tuple(queue.result() for queue in queues)
     return GrowthDecision(groups, unit, before, cost(_widths(queues)), limit, bound_by)
 
 
-def _buy(queues: List[_Queue], cost: Cost, limit: int) -> List[int]:
-    """Take steps, best value per cost first; return the costs at which groups were refused."""
-    refused: List[int] = []
+def check_reach(graph: ChannelGraph, unit: str, cost: Cost, limit: int, round_to: int) -> None:
+    """Make sure, before anything is trained, that a budget buys at least one step.
+
+    Raises:
+        UserError: if it does not; the message names the smallest one that does.
+    """
+    seed = {group.name: group.width for group in graph.groups}
+    rounded = {name: -(-width // round_to) * round_to for name, width in seed.items()}
+    if rounded == seed:
+        rounded_up = min(({**seed, name: width + round_to} for name, width in seed.items()), key=cost)
+    else:
+        rounded_up = rounded
+    if cost(rounded_up) > limit:
+        raise UserError(
+            f"a budget of {limit:,} {unit} buys no growth: the smallest step in multiples of {round_to} comes to "
+            f"{cost(rounded_up):,}; raise the budget or lower --growth.round-to"
+        )
+
+
+def _buy(queues: List[_Queue], cost: Cost, limit: int) -> bool:
+    """Take steps, best value per cost first; returns whether the limit refused any."""
+    refused = False
     open_queues = list(queues)
     while open_queues:
         present = cost(_widths(queues))
@@ -91,7 +103,7 @@ def _buy(queues: List[_Queue], cost: Cost, limit: int) -> List[int]:
             total = cost({**_widths(queues), queue.group.name: queue.width + count})
             if total > limit:
                 # Costs only rise as other groups grow, so what does not fit now never will.
-                refused.append(total)
+                refused = True
                 open_queues.remove(queue)
             else:
                 offers.append((queue.gain(count) / (total - present), count, queue))

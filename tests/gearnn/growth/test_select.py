@@ -64,9 +64,9 @@ def test_running_out_of_candidates_is_said() -> None:
 
 def test_budgets_out_of_reach_are_errors() -> None:
     scores = {"a": _scores(-1.0, -1.0, 8, 8)}
-    with pytest.raises(UserError, match="smallest step comes to 16"):
+    with pytest.raises(UserError, match="comes to 16"):
         select(_graph({"a": 8}), scores, "summed widths", _cost, limit=12)
-    with pytest.raises(UserError, match="rounding widths up"):
+    with pytest.raises(UserError, match="comes to 8"):
         select(_graph({"a": 5}), {"a": _scores(-1.0, -1.0, 5, 8)}, "summed widths", _cost, limit=6)
 
 

@@ -1,0 +1,84 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from gearnn.cli import COMMANDS, main
+
+
+def _exit_code(arguments: List[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
+    assert _exit_code(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_and_the_common_options(command: str, capsys: pytest.CaptureFixture) -> None:
+    assert _exit_code([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"gearnn {command}" in shown.split("options", 1)[0].split("usage", 1)[1].split("\n", 1)[1]
+    assert "--json" in shown
+    if command not in ("report", "info"):
+        assert "--seed" in shown
+        assert "--device" in shown
+
+
+def test_wrong_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture) -> None:
+    assert _exit_code(["evalute"]) == 2
+    assert "did you mean 'evaluate'" in capsys.readouterr().err
+    assert _exit_code(["run", "--sede", "1"]) == 2
+    assert _exit_code(["run", "--seed", "many"]) == 2
+    assert _exit_code(["run", "--preset", "fast"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--data", "nowhere/at/all"], "nowhere/at/all"),
+        (["run", "--arch", "vgg-19"], "did you mean vgg19"),
+        (["run", "--device", "cuda:9"], "CUDA"),
+        (["run", "--device", "toaster"], "no device called"),
+        (["run", "--threads", "0"], "--threads"),
+        (["run", "--seed-width", "-1"], "above 0"),
+        (["run", "--resume"], "no run to resume"),
+        (["run", "--epochs.seed", "0"], "at least 1 epoch"),
+        (["demo", "--optimizer.batch-size", "5000"], "5000"),
+        (["demo", "--budget.params", "10"], "already has"),
+        (["evaluate", "absent.onnx"], "absent.onnx"),
+        (["export", "absent.safetensors"], "absent.safetensors"),
+        (["profile", "absent.onnx"], "absent.onnx"),
+        (["profile", "absent.onnx", "--device", "cuda"], "leave out --device"),
+        (["report", "absent"], "absent"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_exit_code_2(
+    arguments: List[str], message: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GEARNN_DATA", raising=False)
+    assert _exit_code(arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    errors = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in shown
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture) -> None:
+    assert _exit_code(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["versions"]["gearnn"]
+    assert facts["parts"]["train"]["ready"] is True
+    assert facts["device"]["cores"] >= 1

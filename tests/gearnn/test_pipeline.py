@@ -1,0 +1,103 @@
+"""The main job, through the command line, on data that takes seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+from gearnn.cli import main
+from gearnn.data import Dataset
+
+
+@pytest.fixture()
+def npz(tiny_dataset: Dataset, tmp_path: Path) -> Path:
+    path = tmp_path / "gratings.npz"
+    train, test = tiny_dataset.train, tiny_dataset.test
+    np.savez(path, x=train.images, y=train.labels, x_test=test.images, y_test=test.labels)
+    return path
+
+
+def _arguments(npz: Path, out: Path, *more: str) -> List[str]:
+    epochs = ["--epochs.seed", "6", "--epochs.regrow", "2", "--epochs.era", "6", "--optimizer.batch-size", "32"]
+    settings = ["--augmentation.no-flip", "--augmentation.pad", "1", "--budget.growth-ratio", "0.5", "--threads", "1"]
+    return ["run", "--data", str(npz), "--out", str(out), "--seed-width", "0.0625", *epochs, *settings, *more]
+
+
+def test_images_in_network_engine_and_report_out(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "run"
+    assert main(_arguments(npz, out, "--baseline", "--json")) == 0
+    printed: Dict[str, Any] = json.loads(capsys.readouterr().out)
+    result = json.loads((out / "result.json").read_text())
+    assert printed == result
+    for name in ("config.json", "metrics.jsonl", "model.safetensors", "model.onnx", "report.html", "examples.npz"):
+        assert (out / name).stat().st_size > 100
+    assert 0.5 < result["clean_accuracy"] <= 1
+    assert 0 < result["robust_accuracy"] <= result["clean_accuracy"]
+    assert result["engine"]["runtime"] == "onnxruntime"
+    assert result["engine"]["clean_accuracy"] == result["clean_accuracy"]
+    assert result["engine"]["latency_ms_p50"] > 0
+    assert result["engine"]["comparison"]["max_abs"] < 1e-4
+    assert result["params_final"] > result["params_seed"]
+    assert [network["name"] for network in result["networks"]] == ["seed", "grown", "robust", "baseline"]
+    assert result["networks"][3]["widths"] == result["widths_final"]
+    assert all(network["robustness"]["kind"] == "generated" for network in result["networks"])
+    assert [phase["name"] for phase in result["phases"]] == ["seed", "growth", "regrow", "era", "baseline"]
+    assert len(result["width_layers"]) == len(result["widths_final"])
+    examples = np.load(out / "examples.npz", allow_pickle=False)
+    assert examples["corrupted"].shape[1] == 15
+    assert (examples["augmented"] != examples["clean"][:, None]).any()
+
+    # The same folder again: refused, then resumed without training anew, then refused with other options.
+    capsys.readouterr()
+    assert main(_arguments(npz, out, "--baseline")) == 2
+    assert "--resume" in capsys.readouterr().err
+    weights = (out / "model.safetensors").read_bytes()
+    assert main(_arguments(npz, out, "--baseline", "--resume")) == 0
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert "clean" in capsys.readouterr().out
+    assert main(_arguments(npz, out, "--baseline", "--resume", "--seed", "5")) == 2
+    assert "seed" in capsys.readouterr().err
+
+    # The commands that read a run.
+    assert main(["evaluate", str(out), "--corruptions", "fog", "contrast", "--severities", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["clean"] == result["clean_accuracy"]
+    assert report["per_corruption"]["fog"][0] == result["networks"][2]["robustness"]["per_corruption"]["fog"][0]
+    assert (
+        main(
+            [
+                "evaluate",
+                str(out / "model.safetensors"),
+                "--data",
+                str(npz),
+                "--corruptions",
+                "fog",
+                "--severities",
+                "1",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["clean"] == pytest.approx(result["clean_accuracy"])
+    assert main(["export", str(out), "--out", str(tmp_path / "again.onnx"), "--opset", "17", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["comparison"]["max_abs"] < 1e-4
+    assert main(["profile", str(tmp_path / "again.onnx"), "--iterations", "10", "--json"]) == 0
+    assert [row["batch"] for row in json.loads(capsys.readouterr().out)["results"]] == [1, 32]
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v1", "resnet18"])
+def test_gearnn_1_on_the_other_networks(arch: str, npz: Path, tmp_path: Path) -> None:
+    out = tmp_path / arch
+    assert main(_arguments(npz, out, "--arch", arch, "--method", "gearnn-1", "--epochs.seed", "1")) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert [network["name"] for network in result["networks"]] == ["seed", "robust"]
+    assert result["engine"]["comparison"]["max_abs"] < 1e-4
+    assert result["params_final"] > result["params_seed"]
