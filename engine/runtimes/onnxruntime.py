@@ -53,7 +53,7 @@ class OnnxRuntime(Runtime):
                 run one after the other.
             providers: execution providers wanted, by ONNX Runtime's names; the CPU takes what they do not.
             spinning: let idle threads wait actively for a short while. This shortens calls (at batch 1 on two cores by a
-                quarter to two fifths) and costs power; turn it off where other work needs the cores.
+                fifth to two fifths) and costs power; turn it off where other work needs the cores.
 
         Raises:
             EngineError: if ONNX Runtime or a provider is missing, the file is missing, damaged, or has other inputs.
