@@ -45,7 +45,11 @@ def gaussian_blur(images: np.ndarray, deviation: float) -> np.ndarray:
 def defocus_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Convolution with a disk whose edge is smoothed."""
     radius, smoothing = DEFOCUS[severity - 1]
-    kernel = _disk(radius * pixel_scale(images), smoothing)
+    radius *= pixel_scale(images)
+    if pixel_scale(images) < 1:
+        # A disk that shrinks below a pixel would not blur at all; its edge takes over the disk's own spread.
+        smoothing = math.hypot(smoothing, radius / 2)
+    kernel = _disk(radius, smoothing)
     return each(images, lambda image, _: cv2.filter2D(image, -1, kernel))
 
 

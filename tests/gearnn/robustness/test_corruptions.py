@@ -1,0 +1,125 @@
+"""The fifteen corruptions: keyed, sized, and as strong as published."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+import pytest
+
+from gearnn.errors import UserError
+from gearnn.robustness import CORRUPTIONS, SEVERITIES, corrupt
+
+# By the published parameters, these do not get further from the image with every severity: glass blur trades shift for
+# passes, frost trades the image's weight for the ice's, elastic trades the affine jitter for the displacement field.
+NOT_MONOTONE = ("glass_blur", "frost", "elastic_transform")
+
+
+def _psnr(images: np.ndarray, changed: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((images.astype(float) - changed) ** 2)))
+
+
+def test_the_fifteen_in_the_usual_order() -> None:
+    assert len(CORRUPTIONS) == 15
+    assert CORRUPTIONS[0] == "gaussian_noise"
+    assert CORRUPTIONS[-1] == "jpeg_compression"
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_depends_on_the_key_alone(name: str, photos: np.ndarray) -> None:
+    whole = corrupt(photos, name, 3, seed=5)
+    assert np.array_equal(whole, corrupt(photos, name, 3, seed=5))
+    order = np.random.default_rng(0).permutation(len(photos))[:7]
+    assert np.array_equal(whole[order], corrupt(photos[order], name, 3, seed=5, indices=order))
+    assert whole.dtype == np.uint8
+    assert not np.array_equal(whole, photos)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in CORRUPTIONS if name not in ("defocus_blur", "zoom_blur", "brightness", "contrast")]
+)
+def test_seed_and_index_change_what_is_random(name: str, photos: np.ndarray) -> None:
+    if name in ("pixelate", "jpeg_compression"):
+        assert np.array_equal(corrupt(photos, name, 3, seed=1), corrupt(photos, name, 3, seed=2))
+        return
+    assert not np.array_equal(corrupt(photos, name, 3, seed=1), corrupt(photos, name, 3, seed=2))
+    twice = corrupt(np.repeat(photos[:1], 2, axis=0), name, 5)
+    assert not np.array_equal(twice[0], twice[1])
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_strength(name: str, photos: np.ndarray) -> None:
+    levels = [_psnr(photos, corrupt(photos, name, severity)) for severity in SEVERITIES]
+    assert all(8 < level < 50 for level in levels)
+    if name not in NOT_MONOTONE:
+        assert all(later < earlier + 0.3 for earlier, later in zip(levels, levels[1:])), levels
+        assert levels[-1] < levels[0] - 1
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 17, 23), (1, 64, 40), (3, 96, 96), (3, 8, 8)])
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_any_size_and_one_or_three_channels(name: str, shape: Tuple[int, int, int]) -> None:
+    channels, height, width = shape
+    y, x = np.mgrid[0:height, 0:width]
+    waves = np.stack([128 + 90 * np.sin(x / (3 + c) + y / 5 + phase) for phase in (0, 2) for c in range(channels)])
+    images = waves.reshape(2, channels, height, width).astype(np.uint8)
+    for severity in (1, 5):
+        changed = corrupt(images, name, severity)
+        assert changed.shape == images.shape
+        assert changed.std() > 1
+    assert not np.array_equal(changed, images)
+
+
+def test_noise_has_the_published_statistics() -> None:
+    grey = np.full((40, 3, 32, 32), 128, np.uint8)
+    for severity, deviation in zip(SEVERITIES, (0.04, 0.06, 0.08, 0.09, 0.10)):
+        noise = corrupt(grey, "gaussian_noise", severity) / 255 - 128 / 255
+        assert noise.std() == pytest.approx(deviation, rel=0.02)
+        assert abs(noise.mean() + 0.5 / 255) < 1e-3  # values are truncated to integers
+    for severity, photons in zip(SEVERITIES, (500, 250, 100, 75, 50)):
+        noise = corrupt(grey, "shot_noise", severity) / 255
+        assert noise.std() == pytest.approx(np.sqrt(128 / 255 / photons), rel=0.03)
+    for severity, amount in zip(SEVERITIES, (0.01, 0.02, 0.03, 0.05, 0.07)):
+        changed = corrupt(grey, "impulse_noise", severity)
+        assert np.mean(changed == 255) == pytest.approx(amount / 2, rel=0.1)
+        assert np.mean(changed == 0) == pytest.approx(amount / 2, rel=0.1)
+        assert np.mean(changed == 128) == pytest.approx(1 - amount, rel=0.01)
+
+
+def test_contrast_and_brightness_follow_their_formulas(photos: np.ndarray) -> None:
+    scaled = photos / 255
+    means = scaled.mean(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(corrupt(photos, "contrast", 4) / 255, (scaled - means) * 0.3 + means, atol=1.01 / 255)
+    brighter = corrupt(photos, "brightness", 3).max(axis=1) / 255
+    np.testing.assert_allclose(brighter, np.minimum(scaled.max(axis=1) + 0.15, 1), atol=1.01 / 255)
+
+
+def test_jpeg_is_pillows(photos: np.ndarray) -> None:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(photos[3].transpose(1, 2, 0)).save(buffer, "JPEG", quality=58)
+    expected = np.asarray(Image.open(buffer)).transpose(2, 0, 1)
+    assert np.array_equal(corrupt(photos, "jpeg_compression", 3)[3], expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fogg", 1), "did you mean fog"),
+        (("fog", 6), "1 to 5"),
+        (("fog", 0), "1 to 5"),
+    ],
+)
+def test_unknown_corruptions_and_severities_are_errors(arguments: tuple, message: str, photos: np.ndarray) -> None:
+    with pytest.raises(UserError, match=message):
+        corrupt(photos, *arguments)
+
+
+def test_other_images_are_errors(photos: np.ndarray) -> None:
+    for wrong in (photos.astype(np.float32), photos[0], photos[:, :2], photos[:, :, :4]):
+        with pytest.raises(UserError, match="uint8 images"):
+            corrupt(wrong, "fog", 1)
+    assert corrupt(photos[:0], "fog", 1).shape == (0, 3, 32, 32)
