@@ -1,0 +1,109 @@
+"""What was asked and what came out: the head of the page, and the same in plain sentences."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from gearnn.report.formats import count, duration, less, milliseconds, percent, points
+from gearnn.report.markup import Content, Html, join, tag, value
+from gearnn.report.record import Run, items, mapping, number, text, texts
+
+
+def accuracy(run: Run, kind: str) -> Optional[float]:
+    """ "clean" or "robust" accuracy of the final network on its engine."""
+    key = f"{kind}_accuracy"
+    final = mapping(run.final.__dict__) if run.final else {}
+    found = (number(run.result.get(key)), number(run.part("engine").get(key)), number(final.get(kind)))
+    return next((value for value in found if value is not None), None)
+
+
+def engine_name(run: Run) -> str:
+    """The runtime and its version."""
+    engine = run.part("engine")
+    runtime, version = text(engine.get("runtime")), text(engine.get("version"))
+    return " ".join(part for part in (runtime, version) if part) or "the engine"
+
+
+def summary(run: Run) -> str:
+    """The outcome in plain sentences; only what was measured is spoken of."""
+    arch = text(run.result.get("arch")) or "The network"
+    before, after = number(run.result.get("params_seed")), number(run.result.get("params_final"))
+    sentences = []
+    if before is not None and after is not None:
+        sentences.append(f"{arch} grew from {count(before)} to {count(after)} parameters.")
+    clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
+    if clean is not None and robust is not None:
+        kind = (run.final.kind if run.final else None) or "generated"
+        sentences.append(
+            f"On {engine_name(run)} it is right on {percent(clean)} of the clean and {percent(robust)} of the corrupted "
+            f"images ({kind} corruptions)."
+        )
+    if run.baseline is not None:
+        robust_gain, clean_gain = less(robust, run.baseline.robust), less(clean, run.baseline.clean)
+        if robust_gain is not None and clean_gain is not None:
+            sentences.append(
+                f"Against a network of the same size trained clean only that is {points(robust_gain)} points robust "
+                f"and {points(clean_gain)} points clean accuracy."
+            )
+    latency = number(run.part("engine").get("latency_ms_p50"))
+    if latency is not None:
+        sentences.append(f"One image takes {milliseconds(latency)} (median).")
+    return " ".join(sentences) or "Nothing was measured in this run."
+
+
+def headline(run: Run) -> Html:
+    """What was asked and what came out."""
+    result, data, engine = run.result, run.part("dataset"), run.part("engine")
+    arch, name = text(result.get("arch")) or "Unnamed network", text(data.get("name")) or "unnamed data"
+    asked = [text(result.get("method")), _prefixed("preset", result.get("preset")), _prefixed("seed", result.get("seed"))]
+    train, test, classes = number(data.get("n_train")), number(data.get("n_test")), items(result.get("classes"))
+    asked.append(f"{count(train)} training and {count(test)} test images" if train is not None and test is not None else None)
+    asked.append(f"{len(classes):,} classes" if classes else None)
+    asked.append(_prefixed("took", duration(number(result.get("seconds_total")))) if "seconds_total" in result else None)
+    before, after = number(result.get("params_seed")), number(result.get("params_final"))
+    threads = number(engine.get("threads"))
+    kind = (run.final.kind if run.final else None) or "generated"
+    versus = "against the same size trained clean"
+    clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
+    clean_gain, robust_gain = (
+        less(own, getattr(run.baseline, kind, None)) for own, kind in ((clean, "clean"), (robust, "robust"))
+    )
+    tiles = [
+        _tile("Clean accuracy", percent(clean), _gain(clean_gain, versus)),
+        _tile(join(["Robust accuracy ", tag("span", kind, class_="chip")]), percent(robust), _gain(robust_gain, versus)),
+        _tile(
+            "Parameters",
+            count(after),
+            f"grown from {count(before)}" + (f", {after / before:.1f} times" if before and after else ""),
+        ),
+        _tile(
+            "Latency, one image",
+            milliseconds(number(engine.get("latency_ms_p50"))),
+            f"median on {engine_name(run)}" + (f", {threads:.0f} thread{'s' if threads != 1 else ''}" if threads else ""),
+        ),
+    ]
+    warnings = len(texts(result.get("warnings"))) + len(run.missing)
+    pointer = tag("a", f"{warnings} warning{'s' if warnings > 1 else ''}", href="#notes", class_="pointer") if warnings else None
+    return tag(
+        "header",
+        tag("p", "gearnn run", class_="overline"),
+        tag("h1", arch, tag("span", " on "), name),
+        tag("p", join([part for part in asked if part], " · "), class_="asked"),
+        tag("div", *tiles, class_="tiles"),
+        tag("p", summary(run), " ", pointer, class_="summary"),
+    )
+
+
+def _tile(label: Content, figure_: str, remark: Content) -> Html:
+    return tag(
+        "div", tag("p", label, class_="label"), tag("p", value(figure_), class_="figure"), tag("p", remark, class_="remark")
+    )
+
+
+def _gain(difference: Optional[float], versus: str) -> Content:
+    return f"{points(difference)} points {versus}" if difference is not None else "no baseline to compare with"
+
+
+def _prefixed(prefix: str, found: Any) -> Optional[str]:
+    written = text(found)
+    return None if written is None else f"{prefix} {written}"

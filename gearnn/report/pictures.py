@@ -1,0 +1,77 @@
+"""The strip of example images, as PNG data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import List, Sequence
+
+import numpy as np
+from PIL import Image
+
+from gearnn.report.formats import words
+from gearnn.report.markup import Html, image, tag
+from gearnn.report.record import Examples, Run, items
+
+LARGEST = 96  # pixels: the page shows them at 64 to 80
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """A uint8 image (C, H, W) as a ``data:`` URI of a PNG, at most 96 pixels on a side.
+
+    Three or more channels are taken as red, green and blue, fewer as grey.
+    """
+    plain = np.ascontiguousarray(pixels[:3].transpose(1, 2, 0) if pixels.shape[0] >= 3 else pixels[0])
+    picture = Image.fromarray(plain)
+    if max(picture.size) > LARGEST:
+        picture.thumbnail((LARGEST, LARGEST))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def examples(run: Run, shown: int = 3) -> Html:
+    """A few test images: as they are, as training saw them, and corrupted; all but the first ``shown`` folded away."""
+    found = run.examples
+    if found is None:
+        return tag("section", tag("h2", "Examples"), tag("p", "Not measured: no images in examples.npz.", class_="missing"))
+    strips = [_strip(found, index, _class_name(run, index), _corruptions(run, found)) for index in range(len(found.clean))]
+    rest = strips[shown:]
+    more = tag("details", tag("summary", f"{len(rest)} more"), *rest) if rest else None
+    lead = "Test images, the views that robust training makes of them, and the corruptions of the benchmark at severity 3."
+    return tag("section", tag("h2", "Examples"), tag("p", lead, class_="lead"), *strips[:shown], more)
+
+
+def _strip(found: Examples, index: int, label: str, corruptions: Sequence[str]) -> Html:
+    crisp = "crisp" if max(found.clean.shape[2:]) <= 48 else None
+
+    def picture(pixels: np.ndarray, caption: str) -> Html:
+        shown = image(data_uri(pixels), f"{label}, {caption}", class_=crisp, loading="lazy")
+        return tag("figure", shown, tag("figcaption", caption))
+
+    views = [picture(found.clean[index], "clean")]
+    if found.augmented is not None:
+        views += [picture(view, f"view {place}") for place, view in enumerate(found.augmented[index], start=2)]
+    corrupted = [] if found.corrupted is None else list(zip(found.corrupted[index], corruptions))
+    return tag(
+        "div",
+        tag("h3", label),
+        tag("div", *views, class_="thumbs large"),
+        tag("div", *(picture(pixels, name) for pixels, name in corrupted), class_="thumbs"),
+        class_="example",
+    )
+
+
+def _class_name(run: Run, index: int) -> str:
+    labels, classes = None if run.examples is None else run.examples.labels, items(run.result.get("classes"))
+    if labels is None:
+        return f"image {index + 1}"
+    label = int(labels[index])
+    return str(classes[label]) if 0 <= label < len(classes) else f"class {label}"
+
+
+def _corruptions(run: Run, found: Examples) -> List[str]:
+    """Names from the benchmark, which goes through the corruptions in the same order."""
+    kinds = 0 if found.corrupted is None else found.corrupted.shape[1]
+    names = list(run.final.scores) if run.final else []
+    return [words(name) for name in names] if len(names) == kinds else [f"corruption {place + 1}" for place in range(kinds)]

@@ -1,0 +1,275 @@
+"""A run folder as typed values; whatever is missing or of the wrong kind is None."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from gearnn.errors import UserError
+from gearnn.files import read_json
+
+
+def number(found: Any) -> Optional[float]:
+    """A finite number, or None."""
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        return None
+    return float(found) if math.isfinite(found) else None
+
+
+def text(found: Any) -> Optional[str]:
+    """A non-empty string (or a number as one), or None."""
+    if isinstance(found, str):
+        return found or None
+    return None if isinstance(found, bool) or not isinstance(found, (int, float)) else str(found)
+
+
+def mapping(found: Any) -> Mapping[str, Any]:
+    """A mapping; an empty one for anything else."""
+    return found if isinstance(found, dict) else {}
+
+
+def items(found: Any) -> List[Any]:
+    """A list; an empty one for anything else."""
+    return found if isinstance(found, list) else []
+
+
+def texts(found: Any) -> Tuple[str, ...]:
+    """The strings in a list."""
+    return tuple(entry for entry in map(text, items(found)) if entry is not None)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One measured network; accuracies are fractions, ``scores`` accuracies per corruption and severity."""
+
+    name: str
+    label: str
+    params: Optional[float]
+    clean: Optional[float]
+    robust: Optional[float]
+    scores: Mapping[str, Tuple[Optional[float], ...]]
+    severities: Tuple[str, ...]
+    kind: Optional[str]
+    n: Optional[float]
+    images: Optional[float]
+    seconds: Optional[float]
+
+
+@dataclass(frozen=True)
+class PhaseRecord:
+    """What one phase took."""
+
+    name: str
+    kind: Optional[str]
+    views: Optional[float]
+    epochs: Optional[float]
+    seconds: Optional[float]
+    images: Optional[float]
+    images_per_s: Optional[float]
+    peak_memory_mb: Optional[float]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's width before and after growth, and what the growth consists of."""
+
+    name: str
+    before: Optional[float]
+    after: Optional[float]
+    split: Optional[float] = None
+    new: Optional[float] = None
+    round_up: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """uint8 images: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, kinds, C, H, W); labels (n,)."""
+
+    clean: np.ndarray
+    augmented: Optional[np.ndarray]
+    corrupted: Optional[np.ndarray]
+    labels: Optional[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read; ``missing`` says in a sentence each what could not be read."""
+
+    folder: Path
+    result: Mapping[str, Any]
+    config: Mapping[str, Any]
+    metrics: Tuple[Mapping[str, Any], ...]
+    examples: Optional[Examples]
+    networks: Tuple[Network, ...]
+    phases: Tuple[PhaseRecord, ...]
+    layers: Tuple[Layer, ...]
+    missing: Tuple[str, ...]
+
+    @property
+    def final(self) -> Optional[Network]:
+        """The network that was asked for: "robust", or the last one that is not the baseline."""
+        others = [network for network in self.networks if network.name != "baseline"]
+        return next((network for network in others if network.name == "robust"), others[-1] if others else None)
+
+    @property
+    def baseline(self) -> Optional[Network]:
+        """The network of the same size trained clean only, if it was measured."""
+        return next((network for network in self.networks if network.name == "baseline"), None)
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """A mapping within the result, empty if it is not there."""
+        return mapping(self.result.get(name))
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        UserError: if result.json is missing, unreadable or not an object.
+    """
+    result = read_json(folder / "result.json")
+    if not isinstance(result, dict):
+        raise UserError(f"{folder / 'result.json'} is not a JSON object: restore it or start the run anew")
+    missing: List[str] = []
+    phases = tuple(_phase(entry) for entry in map(mapping, items(result.get("phases"))))
+    return Run(
+        folder=folder,
+        result=result,
+        config=_config(folder / "config.json", missing),
+        metrics=_metrics(folder / "metrics.jsonl", missing),
+        examples=_examples(folder / "examples.npz", missing),
+        networks=tuple(_network(entry, phases) for entry in items(result.get("networks")) if isinstance(entry, dict)),
+        phases=phases,
+        layers=_layers(result),
+        missing=tuple(missing),
+    )
+
+
+def _network(entry: Mapping[str, Any], phases: Tuple[PhaseRecord, ...]) -> Network:
+    name = text(entry.get("name")) or "unnamed"
+    robustness = mapping(entry.get("robustness"))
+    scores = {
+        str(corruption): tuple(map(number, items(row))) for corruption, row in mapping(robustness.get("per_corruption")).items()
+    }
+    spent = _spent(phases, text(entry.get("phase")), alone=name == "baseline")
+    images, seconds = number(entry.get("trained_images")), number(entry.get("train_seconds"))
+    return Network(
+        name=name,
+        label=text(entry.get("label")) or name,
+        params=number(entry.get("params")),
+        clean=number(entry.get("clean_accuracy")),
+        robust=number(entry.get("robust_accuracy")),
+        scores=scores,
+        severities=texts(robustness.get("severities")),
+        kind=text(robustness.get("kind")),
+        n=number(robustness.get("n")),
+        images=spent[0] if images is None else images,
+        seconds=spent[1] if seconds is None else seconds,
+    )
+
+
+def _spent(phases: Tuple[PhaseRecord, ...], last: Optional[str], alone: bool) -> Tuple[Optional[float], Optional[float]]:
+    """Images and seconds of the phases up to and with ``last``, which made a network; only of ``last`` if it started anew."""
+    names = [phase.name for phase in phases]
+    if last not in names:
+        return None, None
+    end = names.index(last) + 1
+    chosen = phases[end - 1 : end] if alone else phases[:end]
+    images, seconds = [phase.images for phase in chosen], [phase.seconds for phase in chosen]
+    return _sum(images), _sum(seconds)
+
+
+def _sum(values: List[Optional[float]]) -> Optional[float]:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _phase(entry: Mapping[str, Any]) -> PhaseRecord:
+    numbers = ("views", "epochs", "seconds", "images", "images_per_s", "peak_memory_mb")
+    return PhaseRecord(
+        text(entry.get("name")) or "unnamed", text(entry.get("kind")), **{key: number(entry.get(key)) for key in numbers}
+    )
+
+
+def _layers(result: Mapping[str, Any]) -> Tuple[Layer, ...]:
+    """Every layer with a width of its own, with its record of growth; only those that grew if the widths are not known."""
+    keys = ("before", "after", "split", "new", "round_up")
+    growth = mapping(result.get("growth"))
+    grown: Dict[str, Layer] = {}
+    for entry in map(mapping, items(growth.get("layers"))):
+        name = text(entry.get("name"))
+        if name is not None:
+            grown[name] = Layer(name, **{key: number(entry.get(key)) for key in keys})
+    names = texts(result.get("width_layers"))
+    seed, final = ([number(width) for width in items(result.get(key))] for key in ("widths_seed", "widths_final"))
+    if not seed or len(seed) != len(final):
+        return tuple(grown.values())
+    if len(names) != len(seed):
+        names = tuple(f"layer {index + 1}" for index in range(len(seed)))
+    layers = []
+    for name, before, after in zip(names, seed, final):
+        record = grown.get(name, Layer(name, before, after))
+        layers.append(Layer(name, before, after, record.split, record.new, record.round_up))
+    return tuple(layers)
+
+
+def _config(path: Path, missing: List[str]) -> Mapping[str, Any]:
+    try:
+        return mapping(read_json(path))
+    except UserError:
+        missing.append("config.json could not be read, so the configuration is not shown.")
+        return {}
+
+
+def _metrics(path: Path, missing: List[str]) -> Tuple[Mapping[str, Any], ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        missing.append("metrics.jsonl could not be read, so there are no curves.")
+        return ()
+    rows, broken = [], 0
+    for line in lines:
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif line.strip():
+            broken += 1
+    if broken:
+        missing.append(f"metrics.jsonl has {broken:,} unreadable line{'s' if broken > 1 else ''}, left out of the curves.")
+    return tuple(rows)
+
+
+def _examples(path: Path, missing: List[str]) -> Optional[Examples]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ("clean", "augmented", "corrupted", "labels") if name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        missing.append("examples.npz could not be read, so no images are shown.")
+        return None
+
+    def images(name: str, dimensions: int) -> Optional[np.ndarray]:
+        array = found.get(name)
+        if array is None or array.dtype != np.uint8 or array.ndim != dimensions or array.size == 0:
+            return None
+        return array
+
+    clean, labels = images("clean", 4), found.get("labels")
+    if clean is None:
+        missing.append("examples.npz holds no clean images, so none are shown.")
+        return None
+
+    def beside(name: str) -> Optional[np.ndarray]:
+        array = images(name, 5)
+        return array if array is not None and len(array) == len(clean) else None
+
+    fitting = labels is not None and labels.shape == (len(clean),) and labels.dtype.kind in "iu"
+    return Examples(clean, beside("augmented"), beside("corrupted"), labels if fitting else None)

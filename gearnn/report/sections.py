@@ -1,0 +1,261 @@
+"""The page's sections, top to bottom; each is a pure function of the run."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
+
+from gearnn.report import charts
+from gearnn.report.charts import Chart
+from gearnn.report.formats import count, decimal, duration, less, percent, points, size, small
+from gearnn.report.headline import engine_name
+from gearnn.report.markup import Content, Html, facts, join, table, tag, value
+from gearnn.report.record import Network, Run, items, mapping, number, text, texts
+
+
+def figure(chart: Optional[Chart], reason: str) -> Html:
+    """The place of a chart, or why there is none."""
+    if chart is None:
+        return tag("p", f"Not measured: {reason}.", class_="missing")
+    place = tag(
+        "div", id=f"chart-{chart.name}", class_="chart", style=f"height:{chart.height}px", role="img", aria_label=chart.title
+    )
+    return tag("figure", tag("figcaption", chart.title), place)
+
+
+def section(title: str, lead: Content, *children: Content) -> Html:
+    """A headed part of the page."""
+    return tag("section", tag("h2", title), tag("p", lead, class_="lead") if lead else None, *children)
+
+
+def networks(run: Run) -> Html:
+    """Every network that was measured, beside the others."""
+    if not run.networks:
+        return section("Networks compared", None, tag("p", "Not measured: no networks in result.json.", class_="missing"))
+    base = run.baseline
+    rows: List[List[Content]] = []
+    for network in run.networks:
+        against: List[Content] = [None, None]
+        if base is not None:
+            gains = (less(network.clean, base.clean), less(network.robust, base.robust))
+            against = ["–" if network is base else _signed(gain) for gain in gains]
+        rows.append(
+            [
+                network.label,
+                count(network.params),
+                percent(network.clean),
+                percent(network.robust),
+                *(against if base is not None else []),
+                count(network.images),
+                duration(network.seconds),
+            ]
+        )
+    head = ["Network", "Parameters", "Clean", "Robust", "Images seen", "Training time"]
+    if base is not None:
+        head[4:4] = ["Clean vs. baseline", "Robust vs. baseline"]
+    marked = [index for index, network in enumerate(run.networks) if network is run.final]
+    lead = "Each network was exported and judged on its own engine, on the same test images."
+    if base is not None:
+        lead += " Differences to the clean-trained baseline of the same size are in percentage points."
+    else:
+        lead += " No baseline of the same size was trained, so gains over clean training are not measured."
+    return section("Networks compared", lead, table(head, rows, marked=marked), _conditions(run.final))
+
+
+def training(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
+    """Curves over the epochs of all phases."""
+    lead = (
+        "The phases follow one another on the same network; the dashed line is where it grew. Test accuracy is on clean images. "
+        "A robust phase's loss includes the consistency term, so losses compare within a phase only."
+    )
+    shown = (figure(drawn["accuracy"], "no accuracies in metrics.jsonl"), figure(drawn["loss"], "no losses in metrics.jsonl"))
+    return section("Training", lead, tag("div", *shown, class_="pair"))
+
+
+def growth(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
+    """Which layers grew, and what stopped them."""
+    record = run.part("growth")
+    budget, bound = mapping(record.get("budget")), text(record.get("bound_by"))
+    unit, limit = text(budget.get("unit")), number(budget.get("limit"))
+    before, after = number(record.get("complexity_before")), number(record.get("complexity_after"))
+    ends = {"candidates": "the candidates: all were taken before the budget was used up"}
+    used = f"{count(after)} of {count(limit)} ({percent(after / limit)})" if after is not None and limit else None
+    details: List[Tuple[Content, Content]] = [
+        ("Budget counts", unit),
+        ("Before growth", count(before)),
+        ("After growth", used or count(after)),
+        ("Bound by", ends.get(bound, f"the budget of {bound}") if bound else None),
+    ]
+    details += [(f"Left as it was: {layer}", str(reason)) for layer, reason in mapping(record.get("fixed")).items()]
+    lead = "Width, in channels, of each layer from input to output. Hover for how many neurons were split and how many are new."
+    return section("Growth", lead, facts(details), figure(drawn["widths"], "no widths in result.json"))
+
+
+def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
+    """Accuracy of the final network under each corruption."""
+    kind = (run.final.kind if run.final else None) or "generated"
+    lead = join(
+        [
+            "Accuracy of the final network under each corruption and severity, in percent. The corruptions are ",
+            tag("span", kind, class_="chip"),
+            " from the test images with the published parameters; they are not the published files.",
+        ]
+        if kind == "generated"
+        else [f"Accuracy of the final network under each corruption and severity, in percent ({kind})."]
+    )
+    shown = [figure(drawn["corruptions"], "no accuracies per corruption in result.json")]
+    reason = "its accuracies per corruption are not comparable" if run.baseline else "no baseline of the same size was trained"
+    shown.append(figure(drawn["difference"], f"difference to the clean-trained baseline, as {reason}"))
+    return section("Robustness", lead, tag("div", *shown, class_="pair"), _conditions(run.final))
+
+
+def time(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
+    """What each phase took."""
+    rows = [
+        [
+            phase.name,
+            count(phase.epochs),
+            count(phase.views),
+            count(phase.images),
+            duration(phase.seconds),
+            count(phase.images_per_s),
+            _megabytes(phase.peak_memory_mb),
+        ]
+        for phase in run.phases
+    ]
+    head = ["Phase", "Epochs", "Views", "Images", "Time", "Images/s", "Peak memory"]
+    total = number(run.result.get("seconds_total"))
+    lead = f"The whole run, measurements included, took {duration(total)}." if total is not None else None
+    return section(
+        "Time and memory",
+        lead,
+        figure(drawn["time"], "no phases in result.json"),
+        table(head, rows) if rows else None,
+    )
+
+
+def engine(run: Run) -> Html:
+    """Latency, its conditions, and how well the engine agrees with torch."""
+    record, device = run.part("engine"), run.part("device")
+    rows = [
+        [
+            count(number(row.get("batch"))),
+            *(decimal(number(row.get(key))) for key in ("p50_ms", "p90_ms", "p99_ms")),
+            count(number(row.get("images_per_s"))),
+            count(number(row.get("iterations"))),
+        ]
+        for row in map(mapping, items(record.get("latency")))
+    ]
+    latency = (
+        table(["Batch", "p50, ms", "p90, ms", "p99, ms", "Images/s", "Iterations"], rows)
+        if rows
+        else tag("p", "Not measured: no latencies in result.json.", class_="missing")
+    )
+    compared = mapping(record.get("comparison"))
+    conditions = facts(
+        [
+            ("Runtime", engine_name(run) if record.get("runtime") else None),
+            ("Threads", count(number(record.get("threads")))),
+            ("Device", text(device.get("name"))),
+            ("ONNX file", size(number(record.get("onnx_bytes")))),
+            ("ONNX opset", count(number(record.get("opset")))),
+        ]
+    )
+    agreement = facts(
+        [
+            ("Largest difference", small(number(compared.get("max_abs")))),
+            ("Mean difference", small(number(compared.get("mean_abs")))),
+            ("Same top class", percent(number(compared.get("top1_agreement")))),
+            ("Images compared", count(number(compared.get("n")))),
+        ]
+    )
+    lead = "The network as it will run. Latency is of the runtime alone, on random input, after warming up."
+    return section(
+        "Engine",
+        lead,
+        tag("h3", "Latency"),
+        latency,
+        conditions,
+        tag("h3", "Agreement with torch"),
+        tag("p", "Logits of the engine against those of torch on the same test images.", class_="lead"),
+        agreement,
+    )
+
+
+def notes(run: Run) -> Html:
+    """What a person should know before relying on the numbers."""
+    warnings, remarks = [*texts(run.result.get("warnings")), *run.missing], texts(run.part("dataset").get("notes"))
+    shown = [tag("ul", *(tag("li", line) for line in warnings), class_="warnings") if warnings else None]
+    shown.append(tag("ul", *(tag("li", line) for line in remarks), class_="remarks") if remarks else None)
+    if not warnings and not remarks:
+        shown = [tag("p", "None.", class_="lead")]
+    return tag("section", tag("h2", "Notes and warnings"), *shown, id="notes")
+
+
+def configuration(run: Run) -> Html:
+    """Every option of the run, as resolved."""
+    rows = [(tag("code", name), written) for name, written in flat(run.config)]
+    if not rows:
+        return section("Configuration", None, tag("p", "Not measured: config.json is missing.", class_="missing"))
+    body = tag("details", tag("summary", f"All {len(rows)} options as resolved"), facts(rows))
+    return section("Configuration", None, body)
+
+
+def surroundings(run: Run) -> Html:
+    """Versions and device."""
+    device = [(key.replace("_", " "), written) for key, written in flat(run.part("device"))]
+    versions = list(flat(run.part("versions")))
+    data = run.part("dataset")
+    lines: List[Tuple[Content, Content]] = [("run folder", str(run.folder)), ("data", text(data.get("source")))]
+    return section(
+        "Environment",
+        None,
+        facts([*lines, *device]) if device else facts([*lines, ("device", None)]),
+        tag("h3", "Versions"),
+        facts(versions) if versions else tag("p", value(None)),
+    )
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, str]]:
+    """Nested options as dotted names and written values."""
+    for key, found in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(found, dict) and found:
+            yield from flat(found, name + ".")
+        elif isinstance(found, (list, dict)):
+            yield name, ", ".join(map(str, found)) or "none"
+        elif isinstance(found, bool):
+            yield name, "yes" if found else "no"
+        else:
+            yield name, "not set" if found is None else str(found)
+
+
+def draw(run: Run) -> Mapping[str, Optional[Chart]]:
+    """All charts by name, None where there is nothing to draw."""
+    return {
+        "accuracy": charts.accuracy_curves(run),
+        "loss": charts.loss_curves(run),
+        "widths": charts.width_bars(run),
+        "corruptions": charts.corruption_map(run.final),
+        "difference": charts.difference_map(run.final, run.baseline),
+        "time": charts.phase_times(run),
+    }
+
+
+def _signed(difference: Optional[float]) -> Content:
+    if difference is None:
+        return None
+    return tag("span", points(difference), class_="loss" if round(difference, 3) < 0 else None)
+
+
+def _megabytes(value_: Optional[float]) -> str:
+    return size(None if value_ is None else value_ * 1e6)
+
+
+def _conditions(network: Optional[Network]) -> Optional[Html]:
+    """What robust accuracy is a mean over."""
+    if network is None or not network.scores:
+        return None
+    images = f", {count(network.n)} images each" if network.n is not None else ""
+    kind = network.kind or "generated"
+    made = f"Robust accuracy: mean over {len(network.scores)} corruptions × {len(network.severities)} severities, {kind}{images}."
+    return tag("p", made, class_="note")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+from gearnn.report.headline import accuracy, headline, summary
+from gearnn.report.record import read_run
+
+MakeRun = Callable[..., Path]
+
+
+def test_the_summary_tells_gains_and_losses(make_run: MakeRun) -> None:
+    told = summary(read_run(make_run())).replace("\u202f", " ")
+    assert "mobilenet_v1 grew from 60,418 to 107,930 parameters." in told
+    assert "98.3 % of the clean" in told and "(generated corruptions)" in told
+    assert "points robust and −0.6 points clean accuracy" in told
+    assert "0.412 ms (median)" in told
+
+
+def test_only_what_was_measured_is_told(make_run: MakeRun) -> None:
+    run = read_run(make_run(lambda result: result.update(networks=result["networks"][:3], engine={}, params_seed=None)))
+    told = summary(run)
+    assert "grew" not in told and "Against" not in told and "median" not in told
+    shown = headline(run)
+    assert "no baseline to compare with" in shown and "not measured" in shown
+
+
+def test_accuracy_is_the_engines(make_run: MakeRun) -> None:
+    run = read_run(make_run(lambda result: result.pop("clean_accuracy")))
+    assert accuracy(run, "clean") == 0.9833
+    bare = read_run(
+        make_run(lambda result: [result.pop(key) for key in ("clean_accuracy", "robust_accuracy", "engine", "networks")])
+    )
+    assert accuracy(bare, "clean") is None and accuracy(bare, "robust") is None
+
+
+def test_warnings_are_pointed_to(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert '<a href="#notes" class="pointer">1 warning</a>' in headline(read_run(folder))
+    (folder / "config.json").unlink()
+    assert ">2 warnings<" in headline(read_run(folder))

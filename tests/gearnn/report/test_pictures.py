@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gearnn.report.pictures import data_uri, examples
+from gearnn.report.record import read_run
+
+
+def decoded(uri: str) -> Image.Image:
+    head, data = uri.split(",", 1)
+    assert head == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "L"), (3, "RGB"), (4, "RGB")])
+def test_images_survive_their_encoding(channels: int, mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (channels, 20, 20), dtype=np.uint8)
+    picture = decoded(data_uri(pixels))
+    assert picture.mode == mode
+    expected = pixels[:3].transpose(1, 2, 0) if mode == "RGB" else pixels[0]
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_large_images_are_made_small() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224), dtype=np.uint8)
+    assert decoded(data_uri(pixels)).size == (96, 96)
+
+
+def test_strips_are_named_and_folded(make_run: Callable[..., Path]) -> None:
+    shown = examples(read_run(make_run()))
+    assert shown.count("<img ") == 6 * (1 + 3 + 15)
+    assert "<summary>3 more</summary>" in shown
+    assert 'alt="0, clean"' in shown and 'alt="5, gaussian noise"' in shown and 'alt="2, view 4"' in shown
+
+
+def test_names_are_not_invented(make_run: Callable[..., Path]) -> None:
+    shown = examples(read_run(make_run(lambda result: result.update(classes=["only"], networks=[]))))
+    assert 'alt="only, clean"' in shown and 'alt="class 5, corruption 15"' in shown

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Callable, List
+
+from gearnn.report import sections
+from gearnn.report.record import read_run
+
+MakeRun = Callable[..., Path]
+
+
+def rows(markup: str) -> List[List[str]]:
+    """Cells of a table as plain text."""
+    plain = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr.*?</tr>", markup)]
+    return [[re.sub(r"<[^>]+>", "", cell).replace("\u202f", " ") for cell in row] for row in plain]
+
+
+def test_networks_are_compared_with_the_baseline(make_run: MakeRun) -> None:
+    run = read_run(make_run())
+    head, seed, _, final, baseline = rows(sections.networks(run))
+    assert head[:6] == ["Network", "Parameters", "Clean", "Robust", "Clean vs. baseline", "Robust vs. baseline"]
+    assert seed[:3] == ["seed network", "60,418", "96.9 %"]
+    assert final[4] == "−0.6" and final[5].startswith("+")
+    assert baseline[4:6] == ["–", "–"]
+    assert 'class="marked"><th scope="row">grown network, after ERA' in sections.networks(run)
+
+
+def test_without_a_baseline_there_are_no_differences(make_run: MakeRun) -> None:
+    run = read_run(make_run(lambda result: result["networks"].pop()))
+    assert "vs. baseline" not in sections.networks(run) and "not measured" in sections.networks(run)
+    assert "no baseline of the same size was trained" in sections.robustness(run, sections.draw(run))
+
+
+def test_an_unmeasured_network_is_shown_as_such(make_run: MakeRun) -> None:
+    run = read_run(make_run(lambda result: result["networks"][0].update(clean_accuracy=float("nan"), params="many")))
+    assert rows(sections.networks(run))[1][1:3] == ["not measured", "not measured"]
+
+
+def test_growth_says_what_bound_it(make_run: MakeRun) -> None:
+    run = read_run(make_run())
+    shown = sections.growth(run, sections.draw(run)).replace("\u202f", " ")
+    assert "1,056 of 1,064 (99.2 %)" in shown and "the budget of summed widths" in shown
+    run = read_run(make_run(lambda result: result["growth"].update(bound_by="candidates", fixed={"stem": "reused twice"})))
+    shown = sections.growth(run, sections.draw(run))
+    assert "all were taken before" in shown and "Left as it was: stem" in shown
+
+
+def test_phases_and_latencies_are_tabulated(make_run: MakeRun) -> None:
+    run = read_run(make_run())
+    era = rows(sections.time(run, sections.draw(run)))[4]
+    assert era == ["era", "40", "4", "57,480", "2 min 51 s", "336", "771 MB"]
+    assert rows(sections.engine(run))[1] == ["1", "0.41", "0.46", "0.73", "2,391", "200"]
+    assert "3.1 × 10⁻⁶" in sections.engine(run)
+
+
+def test_options_are_flat_and_readable(make_run: MakeRun) -> None:
+    found = dict(sections.flat(read_run(make_run()).config))
+    assert found["budget.growth_ratio"] == "1.8" and found["budget.params"] == "not set" and found["baseline"] == "yes"
+    assert dict(sections.flat({"a": [1, 2], "b": [], "c": {}})) == {"a": "1, 2", "b": "none", "c": "none"}
+
+
+def test_a_bare_result_is_not_measured_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    run = read_run(tmp_path)
+    drawn = sections.draw(run)
+    bare = [sections.networks(run), sections.configuration(run), sections.engine(run), sections.surroundings(run)]
+    bare += [part(run, drawn) for part in (sections.training, sections.growth, sections.robustness, sections.time)]
+    for shown in bare:
+        assert "ot measured" in shown
