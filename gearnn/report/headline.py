@@ -33,7 +33,7 @@ def summary(run: Run) -> str:
         sentences.append(f"{arch} grew from {count(before)} to {count(after)} parameters.")
     clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
     if clean is not None and robust is not None:
-        kind = (run.final.kind if run.final else None) or "generated"
+        kind = run.corruptions
         sentences.append(
             f"On {engine_name(run)} it is right on {percent(clean)} of the clean and {percent(robust)} of the corrupted "
             f"images ({kind} corruptions)."
@@ -62,7 +62,7 @@ def headline(run: Run) -> Html:
     asked.append(_prefixed("took", duration(number(result.get("seconds_total")))) if "seconds_total" in result else None)
     before, after = number(result.get("params_seed")), number(result.get("params_final"))
     threads = number(engine.get("threads"))
-    kind = (run.final.kind if run.final else None) or "generated"
+    kind = run.corruptions
     versus = "against the same size trained clean"
     clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
     clean_gain, robust_gain = (

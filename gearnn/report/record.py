@@ -122,6 +122,11 @@ class Run:
         """The network of the same size trained clean only, if it was measured."""
         return next((network for network in self.networks if network.name == "baseline"), None)
 
+    @property
+    def corruptions(self) -> str:
+        """Where the corruptions of the robust accuracy come from ("generated")."""
+        return (self.final.kind if self.final else None) or "origin not recorded"
+
     def part(self, name: str) -> Mapping[str, Any]:
         """A mapping within the result, empty if it is not there."""
         return mapping(self.result.get(name))

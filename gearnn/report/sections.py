@@ -9,7 +9,7 @@ from gearnn.report.charts import Chart
 from gearnn.report.formats import count, decimal, duration, less, percent, points, size, small
 from gearnn.report.headline import engine_name
 from gearnn.report.markup import Content, Html, facts, join, table, tag, value
-from gearnn.report.record import Network, Run, items, mapping, number, text, texts
+from gearnn.report.record import Run, items, mapping, number, text, texts
 
 
 def figure(chart: Optional[Chart], reason: str) -> Html:
@@ -58,7 +58,7 @@ def networks(run: Run) -> Html:
         lead += " Differences to the clean-trained baseline of the same size are in percentage points."
     else:
         lead += " No baseline of the same size was trained, so gains over clean training are not measured."
-    return section("Networks compared", lead, table(head, rows, marked=marked), _conditions(run.final))
+    return section("Networks compared", lead, table(head, rows, marked=marked), _conditions(run))
 
 
 def training(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
@@ -92,7 +92,7 @@ def growth(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
 
 def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
     """Accuracy of the final network under each corruption."""
-    kind = (run.final.kind if run.final else None) or "generated"
+    kind = run.corruptions
     lead = join(
         [
             "Accuracy of the final network under each corruption and severity, in percent. The corruptions are ",
@@ -105,7 +105,7 @@ def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
     shown = [figure(drawn["corruptions"], "no accuracies per corruption in result.json")]
     reason = "its accuracies per corruption are not comparable" if run.baseline else "no baseline of the same size was trained"
     shown.append(figure(drawn["difference"], f"difference to the clean-trained baseline, as {reason}"))
-    return section("Robustness", lead, tag("div", *shown, class_="pair"), _conditions(run.final))
+    return section("Robustness", lead, tag("div", *shown, class_="pair"), _conditions(run))
 
 
 def time(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
@@ -251,11 +251,12 @@ def _megabytes(value_: Optional[float]) -> str:
     return size(None if value_ is None else value_ * 1e6)
 
 
-def _conditions(network: Optional[Network]) -> Optional[Html]:
+def _conditions(run: Run) -> Optional[Html]:
     """What robust accuracy is a mean over."""
+    network = run.final
     if network is None or not network.scores:
         return None
     images = f", {count(network.n)} images each" if network.n is not None else ""
-    kind = network.kind or "generated"
-    made = f"Robust accuracy: mean over {len(network.scores)} corruptions × {len(network.severities)} severities, {kind}{images}."
+    cells = f"{len(network.scores)} corruptions × {len(network.severities)} severities"
+    made = f"Robust accuracy: mean over {cells}, {run.corruptions}{images}."
     return tag("p", made, class_="note")

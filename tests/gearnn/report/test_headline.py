@@ -39,3 +39,9 @@ def test_warnings_are_pointed_to(make_run: MakeRun) -> None:
     assert '<a href="#notes" class="pointer">1 warning</a>' in headline(read_run(folder))
     (folder / "config.json").unlink()
     assert ">2 warnings<" in headline(read_run(folder))
+
+
+def test_the_origin_of_the_corruptions_is_not_invented(make_run: MakeRun) -> None:
+    assert '<span class="chip">generated</span>' in headline(read_run(make_run()))
+    run = read_run(make_run(lambda result: result["networks"][2]["robustness"].pop("kind")))
+    assert '<span class="chip">origin not recorded</span>' in headline(run) and "generated" not in summary(run)
