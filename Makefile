@@ -21,7 +21,7 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	rm -rf build/types
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/types .
-	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(CURDIR)/$(BIN)/python -p gearnn
+	cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(abspath $(BIN))/python -p gearnn
 
 $(VENV)/.installed: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)

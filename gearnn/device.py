@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Optional
 
 import torch
 
+from gearnn.engine.environment import usable_cores
 from gearnn.errors import UserError
 
 
@@ -40,10 +40,3 @@ def set_threads(threads: Optional[int]) -> int:
     count = threads or usable_cores()
     torch.set_num_threads(count)
     return count
-
-
-def usable_cores() -> int:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -29,7 +29,7 @@ def deploy(weights: Path, onnx: Path, dataset: Dataset, threads: int, opset: int
         JSON-ready facts: card, parameters, file size and the comparison.
 
     Raises:
-        EngineError: if the export fails or the engine's logits differ by more than 1e-4 or its top-1 by any image.
+        EngineError: if the export fails or the engine's logits differ by more than 1e-4 or more than one top class in a thousand.
     """
     model, card = load_deployable(weights)
     export_onnx(model, (card.in_chans, card.image_size, card.image_size), onnx, opset=opset, metadata=card.to_metadata())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -35,8 +35,9 @@ class Card:
     @staticmethod
     def from_metadata(metadata: Dict[str, str]) -> Card:
         """Inverse of `to_metadata`; raises KeyError, TypeError or ValueError for a header that is not ours."""
-        values = {name: json.loads(metadata[name]) for name in Card.__dataclass_fields__}
-        return Card(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        values: Dict[str, Any] = {name: json.loads(metadata[name]) for name in Card.__dataclass_fields__}
+        fields: Dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return Card(**fields)
 
     def build(self) -> nn.Module:
         """An untrained network of this shape, on normalised images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from pathlib import Path
 from typing import Any, Dict, List
@@ -52,54 +53,68 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     check_batch_size(dataset, config.optimizer.batch_size)
     _check_budget(config, dataset)
     write_json(folder / "config.json", to_dict(config))
-    begin = Trainer.resume if checkpoint_path(folder).exists() else Trainer.start
+    resumed = checkpoint_path(folder).exists()
+    begin = Trainer.resume if resumed else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress)
     trainer.work()
 
-    kept = [phase for phase in phases if phase.keeps]
-    networks, engine = _measure(kept, folder, dataset, config, threads, progress)
+    networks, engine = _measure([phase for phase in phases if phase.keeps], folder, dataset, config, threads, progress)
     save_examples(folder / "examples.npz", dataset, config)
-    final = next(network for network in networks if network["name"] == "robust")
-    seed = next(network for network in networks if network["name"] == "seed")
-    facts = environment()
     result = {
-        "clean_accuracy": final["clean_accuracy"],
-        "robust_accuracy": final["robust_accuracy"],
-        "engine": {
-            **engine,
-            "clean_accuracy": final["clean_accuracy"],
-            "robust_accuracy": final["robust_accuracy"],
-            "comparison": final["comparison"],
-            "onnx_bytes": final["onnx_bytes"],
-            "opset": final["opset"],
-        },
-        "networks": networks,
+        **_outcome(networks, engine),
         **card_summary(trainer.card),
         "method": config.method,
         "preset": config.preset,
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "n_train": len(dataset.train.labels),
-            "n_test": len(dataset.test.labels),
-            "notes": list(dataset.notes),
-        },
+        "dataset": _provenance(dataset),
+        "width_layers": _width_layers(folder),
+        "growth": trainer.progression.growth,
+        "phases": trainer.progression.phases,
+        **_conditions(threads, str(device)),
+        "seed": config.seed,
+        "seconds_total": time.perf_counter() - start,
+        "warnings": _remarks(trainer, resumed),
+    }
+    write_json(folder / "result.json", result)
+    if _can_report():
+        from gearnn.report import write_report
+
+        write_report(folder)
+    return result
+
+
+def _outcome(networks: List[Dict[str, Any]], engine: Dict[str, Any]) -> Dict[str, Any]:
+    """The final network's figures on the engine, and what it grew from."""
+    named = {network["name"]: network for network in networks}
+    seed, final = named["seed"], named["robust"]
+    accuracies = {name: final[name] for name in ("clean_accuracy", "robust_accuracy")}
+    deployed = {name: final[name] for name in ("comparison", "onnx_bytes", "opset")}
+    return {
+        **accuracies,
+        "engine": {**engine, **accuracies, **deployed},
+        "networks": networks,
         "params_seed": seed["params"],
         "params_final": final["params"],
         "widths_seed": seed["widths"],
         "widths_final": final["widths"],
-        "width_layers": _width_layers(folder),
-        "growth": trainer.progression.growth,
-        "phases": trainer.progression.phases,
-        "versions": {"gearnn": __version__, **facts["versions"]},
-        "device": {**facts["device"], "threads": threads, "training_device": str(device)},
-        "seed": config.seed,
-        "seconds_total": time.perf_counter() - start,
-        "warnings": _warnings(trainer),
     }
-    write_json(folder / "result.json", result)
-    _write_report(folder)
-    return result
+
+
+def _provenance(dataset: Dataset) -> Dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "n_train": len(dataset.train.labels),
+        "n_test": len(dataset.test.labels),
+        "notes": list(dataset.notes),
+    }
+
+
+def _conditions(threads: int, device: str) -> Dict[str, Any]:
+    facts = environment()
+    return {
+        "versions": {"gearnn": __version__, **facts["versions"]},
+        "device": {**facts["device"], "threads": threads, "training_device": device},
+    }
 
 
 def _open_folder(config: RunConfig) -> Path:
@@ -158,17 +173,19 @@ def _width_layers(folder: Path) -> List[str]:
     return list(model.width_layers)  # type: ignore[arg-type]
 
 
-def _warnings(trainer: Trainer) -> List[str]:
-    warnings = []
+def _can_report() -> bool:
+    return importlib.util.find_spec("plotly") is not None
+
+
+def _remarks(trainer: Trainer, resumed: bool) -> List[str]:
+    """What a reader of the result should know."""
+    remarks = []
     if trainer.progression.growth.get("bound_by") == "candidates":
-        warnings.append("Growth used up its candidates before the budget: raise --growth.new-candidates to grow further.")
+        remarks.append("Growth used up its candidates before the budget: raise --growth.new-candidates to grow further.")
     if trainer.device.type == "cpu":
-        warnings.append("Peak memory on a CPU is that of the whole process, data included.")
-    return warnings
-
-
-def _write_report(folder: Path) -> None:
-    """The page, if plotly is there; without it the run is still complete and the page can be made later."""
-    from gearnn.report import write_report
-
-    write_report(folder)
+        remarks.append("Peak memory on a CPU is that of the whole process, data included.")
+    if resumed:
+        remarks.append("This run was resumed: seconds_total counts its last session only; the phases' seconds count all.")
+    if not _can_report():
+        remarks.append(f"No report was written: pip install 'gearnn[report]', then gearnn report {trainer.folder}.")
+    return remarks

@@ -14,10 +14,9 @@ T = TypeVar("T")
 def parse(form: Type[T], arguments: List[str], command: str, default: Optional[T] = None) -> T:
     """Fill a dataclass from arguments; wrong ones end the process with exit code 2 and a message, ``--help`` with 0."""
     # Given as it is: a parsed docstring would lose its examples.
-    texts = {"prog": f"gearnn {command}", "description": inspect.cleandoc(form.__doc__ or "")}
-    if default is None:
-        return tyro.cli(form, args=arguments, **texts)
-    return tyro.cli(form, args=arguments, default=default, **texts)
+    description = inspect.cleandoc(form.__doc__ or "")
+    start = tyro.MISSING_NONPROP if default is None else default
+    return tyro.cli(form, args=arguments, default=start, prog=f"gearnn {command}", description=description)
 
 
 def print_json(value: Any) -> None:

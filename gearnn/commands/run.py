@@ -64,6 +64,7 @@ def summary(result: Dict[str, Any], folder: str) -> str:
         f"On {engine['runtime']} {engine['version']}, {engine['threads']} threads; {data['n_test']:,} images of {data['name']}; "
         "robust: mean over 15 generated corruptions x 5 severities.",
         f"Latency at batch 1: {engine['latency_ms_p50']:.3f} ms (p50). Whole run: {result['seconds_total'] / 60:.1f} min.",
+        *(f"Note: {warning}" for warning in result["warnings"]),
         f"Report: {folder}/report.html",
     ]
     return "\n".join(lines)

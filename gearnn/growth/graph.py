@@ -180,7 +180,7 @@ class _Walk:
         return left
 
     def finish(self, draft: _Draft) -> ChannelGroup:
-        width = self.modules[draft.producers[0]].weight.shape[0]  # type: ignore[union-attr,index]
+        width = self.modules[draft.producers[0]].weight.shape[0]  # type: ignore[index]
         members = (tuple(draft.producers), tuple(draft.norms), tuple(draft.followers), tuple(draft.consumers))
         return ChannelGroup(draft.producers[0], int(width), *members)
 

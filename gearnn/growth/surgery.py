@@ -57,7 +57,7 @@ class Bank:
 
 def matrix_view(module: nn.Module, in_channels: Optional[int]) -> Tensor:
     """A conv or linear weight as (out, in, rest); behind a flattening, a linear layer reads several features per channel."""
-    weight: Tensor = module.weight.detach()  # type: ignore[operator,union-attr]
+    weight: Tensor = module.weight.detach()  # type: ignore[operator]
     return weight.reshape(weight.shape[0], in_channels or weight.shape[1], -1)
 
 

@@ -221,13 +221,13 @@ def _curve_layout(run: Run, rows: List[Mapping[str, Any]], edge: str) -> Figure:
     layout, placed = _layout(340), bands(rows)
     shapes: List[Figure] = []
     notes: List[Figure] = []
-    upright = {"y": 1 if edge == "top" else 0, "yanchor": edge, "textangle": -90, "yref": "paper", "showarrow": False}
+    upright: Figure = {"y": 1 if edge == "top" else 0, "yanchor": edge, "textangle": -90, "yref": "paper", "showarrow": False}
     for index, band in enumerate(placed):
         left, right = band.start + 0.5, band.end + 0.5
         if index % 2 == 0:
-            spot = {"x0": left, "x1": right, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
-            shapes.append({"type": "rect", **spot, "fillcolor": "var(--band)", "line": {"width": 0}})
-        above = {"y": 1, "yanchor": "bottom", "yref": "paper", "showarrow": False}
+            place: Figure = {"x0": left, "x1": right, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+            shapes.append({"type": "rect", **place, "fillcolor": "var(--band)", "line": {"width": 0}})
+        above: Figure = {"y": 1, "yanchor": "bottom", "yref": "paper", "showarrow": False}
         spot = above if right - left > 0.15 * len(rows) else upright
         notes.append({"x": (left + right) / 2, **spot, "text": str(escape(band.phase)), "font": {"color": "var(--muted)"}})
     for epoch in growth_marks(run, placed):

@@ -7,6 +7,7 @@ lengths, given as fractions of the side, scale with it.
 from __future__ import annotations
 
 import io
+from typing import Callable
 
 import cv2
 import numpy as np
@@ -32,8 +33,8 @@ def elastic_transform(images: np.ndarray, severity: int, streams: Streams) -> np
     """A random affine map of three points, then a smooth random displacement field (Simard et al. 2003)."""
     height, width = images.shape[-2:]
     strength, smoothness, jitter = (parameter * min(height, width) for parameter in ELASTIC[severity - 1])
-    centre, third = np.float32([height // 2, width // 2]), min(height, width) // 3
-    corners = np.float32([centre + third, [centre[0] + third, centre[1] - third], centre - third])
+    centre, third = np.array([height // 2, width // 2], np.float32), min(height, width) // 3
+    corners = np.array([centre + third, [centre[0] + third, centre[1] - third], centre - third], np.float32)
     moved = [corners + stream.uniform(-jitter, jitter, (3, 2)).astype(np.float32) for stream in streams]
     maps = [cv2.getAffineTransform(corners, points) for points in moved]
     warped = each(images, lambda image, i: cv2.warpAffine(image, maps[i], (width, height), borderMode=cv2.BORDER_REFLECT_101))
@@ -51,7 +52,9 @@ def pixelate(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Shrunk and enlarged again by area averaging."""
     height, width = images.shape[-2:]
     small = (int(width * PIXELATE[severity - 1]), int(height * PIXELATE[severity - 1]))
-    return _through_pillow(images, lambda image: image.resize(small, Image.BOX).resize((width, height), Image.BOX))
+    return _through_pillow(
+        images, lambda image: image.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BOX)
+    )
 
 
 def jpeg_compression(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
@@ -65,7 +68,7 @@ def jpeg_compression(images: np.ndarray, severity: int, streams: Streams) -> np.
     return _through_pillow(images, compressed)
 
 
-def _through_pillow(images: np.ndarray, change) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _through_pillow(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     levels = np.round(images * 255).astype(np.uint8)
 
     def apply(image: np.ndarray, _: int) -> np.ndarray:

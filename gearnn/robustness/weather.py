@@ -34,7 +34,7 @@ def snow(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     flakes = np.stack([stream.normal(mean, deviation, (1, height, width)) for stream in streams]).astype(np.float32)
     flakes = enlarged(flakes, zoom * max(scale, 1.0))
     flakes[flakes < threshold] = 0
-    flakes = np.floor(np.clip(flakes, 0, 1) * 255) / 255
+    flakes = (np.floor(np.clip(flakes, 0, 1) * 255) / 255).astype(np.float32)
     kernels = [line_kernel(radius * scale, spread * scale, stream.uniform(-135, -45)) for stream in streams]
     flakes = each(flakes, lambda image, i: cv2.filter2D(image, -1, kernels[i], borderType=cv2.BORDER_REPLICATE))
     whitened = keep * images + (1 - keep) * np.maximum(images, luma(images) * 1.5 + 0.5)
@@ -66,7 +66,8 @@ def fog(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """A plasma fractal is added, and the sum scaled back to the image's own maximum."""
     density, decay = FOG[severity - 1]
     highest = images.max(axis=(1, 2, 3), keepdims=True)
-    mist = plasma(streams, *images.shape[-2:], decay)[:, None].astype(np.float32)
+    height, width = images.shape[-2:]
+    mist = plasma(streams, height, width, decay)[:, None].astype(np.float32)
     return (images + density * mist) * highest / (highest + density)
 
 
