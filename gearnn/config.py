@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional
@@ -156,12 +157,40 @@ def preset(name: str) -> RunConfig:
 
 
 def resolved(config: RunConfig) -> RunConfig:
-    """The configuration with everything that was left open filled in: the run folder and the budget."""
+    """The configuration with everything that was left open filled in: the data, the run folder and the budget."""
+    data = config.data or (Path(os.environ["GEARNN_DATA"]) if os.environ.get("GEARNN_DATA") else None)
     out = config.out or Path("runs") / f"{config.arch}-{config.method}-{config.seed}"
     budget = config.budget
     if budget == Budget():
         budget = Budget(growth_ratio=PAPER_GROWTH_RATIO.get(config.arch, 0.9))
-    return dataclasses.replace(config, out=out, budget=budget)
+    return dataclasses.replace(config, data=data.absolute() if data else None, out=out, budget=budget)
+
+
+def check(config: RunConfig) -> None:
+    """Refuse numbers that make no sense, by the name of their option.
+
+    Raises:
+        UserError: naming the option, its value and what it may be.
+    """
+    optimizer, growth, augmentation = config.optimizer, config.growth, config.augmentation
+    rules = [
+        ("--seed", config.seed, config.seed >= 0, "0 or more"),
+        ("--seed-width", config.seed_width, 0 < config.seed_width <= 1, "above 0 and at most 1"),
+        ("--optimizer.batch-size", optimizer.batch_size, optimizer.batch_size >= 2, "at least 2"),
+        ("--optimizer.learning-rate", optimizer.learning_rate, optimizer.learning_rate > 0, "above 0"),
+        ("--optimizer.momentum", optimizer.momentum, 0 <= optimizer.momentum < 1, "from 0 to below 1"),
+        ("--optimizer.weight-decay", optimizer.weight_decay, optimizer.weight_decay >= 0, "0 or more"),
+        ("--optimizer.warmup-epochs", optimizer.warmup_epochs, optimizer.warmup_epochs >= 0, "0 or more"),
+        ("--optimizer.consistency", optimizer.consistency, optimizer.consistency >= 0, "0 or more"),
+        ("--growth.learning-rate", growth.learning_rate, growth.learning_rate > 0, "above 0"),
+        ("--growth.new-candidates", growth.new_candidates, growth.new_candidates >= 0, "0 or more"),
+        ("--growth.penalty", growth.penalty, growth.penalty >= 0, "0 or more"),
+        ("--growth.round-to", growth.round_to, growth.round_to >= 1, "at least 1"),
+        ("--augmentation.pad", augmentation.pad, augmentation.pad >= 0, "0 or more"),
+    ]
+    for option, value, holds, allowed in rules:
+        if not holds:  # also where the value is NaN
+            raise UserError(f"{option} must be {allowed}, not {value}")
 
 
 def to_dict(config: RunConfig) -> Dict[str, Any]:

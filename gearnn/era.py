@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from gearnn.augment.reference import apply_plan
+from gearnn.config import Augmentation
+from gearnn.errors import UserError
 from gearnn.kernels.era_plan import EraPlan, draw_plan
 
 Indices = Union[Sequence[int], np.ndarray, torch.Tensor]
@@ -140,3 +142,15 @@ def to_levels(images: torch.Tensor) -> torch.Tensor:
             "divide by 255, or augment before normalising."
         )
     return images.float().mul(255).round_().to(torch.uint8)
+
+
+def era_from(settings: Augmentation, views: int, *, pad: int = 0, flip: bool = False) -> ERA:
+    """ERA with a run's settings.
+
+    Raises:
+        UserError: if a setting is out of its range.
+    """
+    try:
+        return ERA(settings.severity, settings.width, settings.depth, views, settings.alpha, pad=pad, flip=flip)
+    except ValueError as error:
+        raise UserError(f"{error} (see the options that begin with --augmentation)") from error

@@ -9,10 +9,11 @@ from typing import Any, Dict, List
 
 from gearnn import __version__
 from gearnn.budget import cost_and_limit
-from gearnn.config import RunConfig, differences, resolved, to_dict
+from gearnn.config import RunConfig, check, differences, resolved, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
 from gearnn.engine.environment import environment
+from gearnn.era import era_from
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
@@ -39,7 +40,9 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     config = resolved(config)
     assert config.out is not None
     phases = phases_of(config)
-    full_widths(config.arch)  # an unknown network is refused before any data is read
+    check(config)
+    era_from(config.augmentation, config.augmentation.views)
+    full_widths(config.arch)  # what can be refused before any data is read, is
     device, threads = choose_device(config.device), set_threads(config.threads)
     folder = _open_folder(config)
     dataset = load_data(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gearnn.checkpoint import Progression, load_checkpoint, save_checkpoint
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
-from gearnn.era import ERA
+from gearnn.era import era_from
 from gearnn.files import write_text
 from gearnn.growth import grow
 from gearnn.losses import consistency_loss
@@ -167,15 +167,8 @@ class Trainer:
 
     def _feed(self, phase: Phase) -> Feed:
         settings = self.config.augmentation
-        era = ERA(
-            severity=settings.severity,
-            width=settings.width,
-            depth=settings.depth,
-            views=phase.views,
-            alpha=settings.alpha,
-            pad=round(settings.pad * self.dataset.image_size / 32),
-            flip=settings.flip,
-        )
+        pad = round(settings.pad * self.dataset.image_size / 32)
+        era = era_from(settings, phase.views, pad=pad, flip=settings.flip)
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         key = _key(self.config.seed, phase.name)
         return Feed(self.dataset.train, era, normalize, self.config.optimizer.batch_size, key, self.device)

@@ -11,7 +11,8 @@ from gearnn.cli import main
 
 
 @pytest.mark.slow()
-def test_digits_end_accurate_and_robust(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_digits_end_accurate_and_robust(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEARNN_DATA", raising=False)
     assert main(["demo", "--out", str(tmp_path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     networks = {network["name"]: network for network in result["networks"]}
