@@ -7,7 +7,7 @@ OUT ?= runs/demo
 .PHONY: demo test lint types clean
 
 demo: $(VENV)/.installed
-	$(BIN)/gearnn demo --out $(OUT)
+	$(BIN)/gearnn demo --out $(OUT) $(if $(wildcard $(OUT)/config.json),--resume)
 
 test: $(VENV)/.installed lint types
 	$(BIN)/pytest
@@ -19,12 +19,13 @@ lint: $(VENV)/.installed
 
 # Checked as installed, so that the checker sees gearnn.engine and gearnn.kernels where users import them.
 types: $(VENV)/.installed
-	rm -rf build/types
+	rm -rf build
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(abspath $(BIN))/python -p gearnn
 
 $(VENV)/.installed: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=21.3,<26'
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 from gearnn.engine.errors import EngineError
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside ``path``, flush it to disk and rename it into place.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; once the block has written it, flush it to disk and rename it into place.
 
     Raises:
         EngineError: if the folder cannot be written to, or the disk is full.
@@ -19,10 +22,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
+        yield temporary
+        with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -31,3 +34,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         if temporary is not None and temporary.exists():
             temporary.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes whole or not at all; raises as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

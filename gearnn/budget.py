@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Callable, List, Mapping, Tuple, Union
 
 from torch import nn
@@ -35,7 +36,7 @@ def cost_and_limit(budget: Budget, model: nn.Module, graph: ChannelGraph) -> Tup
             )
         return "parameters", parameters, budget.params
     assert budget.growth_ratio is not None
-    if budget.growth_ratio <= 0:
+    if not 0 < budget.growth_ratio < math.inf:
         raise UserError(
             f"--budget.growth-ratio must be above 0, not {budget.growth_ratio}: 0.9 allows 1.9 times the seed's widths"
         )

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gearnn.errors import UserError
-from gearnn.files import replacing
-from gearnn.network import Card, read_tensors
+from gearnn.network import Card, read_tensors, write_tensors
 
 
 @dataclass
@@ -24,7 +22,7 @@ class Progression:
         phases: one record per finished phase (name, epochs, seconds, …).
         spent: training seconds, images and peak memory of the phase in progress.
         growth: the growth decision, once taken.
-        loss_scale: of mixed precision, where it is on.
+        scaler: state of mixed precision's loss scaling; empty where it is off.
     """
 
     phase: int = 0
@@ -33,16 +31,14 @@ class Progression:
     phases: List[Dict[str, Any]] = field(default_factory=list)
     spent: Dict[str, float] = field(default_factory=dict)
     growth: Dict[str, Any] = field(default_factory=dict)
-    loss_scale: float = 65536.0
+    scaler: Dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, model: nn.Module, momentum: Dict[str, Tensor], card: Card, progression: Progression) -> None:
     """Write the state of a run to one safetensors file, whole or not at all."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors.update({f"momentum.{name}": tensor for name, tensor in momentum.items()})
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, str(temporary), metadata={**card.to_metadata(), "progression": json.dumps(vars(progression))})
+    write_tensors(path, tensors, {**card.to_metadata(), "progression": json.dumps(vars(progression))})
 
 
 def load_checkpoint(path: Path) -> Tuple[nn.Module, Dict[str, Tensor], Card, Progression]:

@@ -48,11 +48,11 @@ class FireflyConfig:
 class Epochs:
     """Epochs per phase; how long candidates are trained is in ``growth``."""
 
-    seed: int = 40
+    seed: int = 20
     """E1: training of the seed network, before it grows."""
-    regrow: int = 40
+    regrow: int = 10
     """E2: training of the grown network."""
-    era: int = 40
+    era: int = 60
     """Er: robust training with ERA (gearnn-2 only)."""
 
 
@@ -138,8 +138,8 @@ def preset(name: str) -> RunConfig:
         UserError: for an unknown name.
     """
     presets = {
-        "paper": RunConfig(preset="paper", optimizer=Optimizer(warmup_epochs=0.0)),
-        "default": RunConfig(epochs=Epochs(seed=20, regrow=10, era=60)),
+        "paper": RunConfig(preset="paper", epochs=Epochs(seed=40, regrow=40, era=40), optimizer=Optimizer(warmup_epochs=0.0)),
+        "default": RunConfig(),
         "quick": RunConfig(preset="quick", seed_width=0.0625, limit_test=2000, epochs=Epochs(seed=8, regrow=6, era=30)),
         "demo": RunConfig(
             preset="demo",
@@ -185,7 +185,7 @@ def check(config: RunConfig) -> None:
         ("--growth.learning-rate", growth.learning_rate, growth.learning_rate > 0, "above 0"),
         ("--growth.new-candidates", growth.new_candidates, growth.new_candidates >= 0, "0 or more"),
         ("--growth.penalty", growth.penalty, growth.penalty >= 0, "0 or more"),
-        ("--growth.round-to", growth.round_to, growth.round_to >= 1, "at least 1"),
+        ("--growth.round-to", growth.round_to, 1 <= growth.round_to <= 256, "from 1 to 256"),
         ("--augmentation.pad", augmentation.pad, augmentation.pad >= 0, "0 or more"),
     ]
     for option, value, holds, allowed in rules:

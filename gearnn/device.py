@@ -24,6 +24,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"there is no device called {name!r}: use auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no CUDA device here: use --device cpu, or install a torch build with CUDA and its driver")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no CUDA device {device.index} here: the last one is {torch.cuda.device_count() - 1}")
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"training on {device.type!r} is not supported: use auto, cpu or cuda")
     return device

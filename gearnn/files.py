@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator
 
+from gearnn.engine import files
+from gearnn.engine.errors import EngineError
 from gearnn.errors import UserError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; once the block has written it, flush it to disk and rename it into place.
+    """`gearnn.engine.files.replacing`, with this side's error.
 
     Raises:
         UserError: if the folder cannot be written to, or the disk is full.
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror or error}): free some space or choose another --out") from error
-    finally:
-        if temporary is not None and temporary.exists():
-            temporary.unlink()
+        with files.replacing(path) as temporary:
+            yield temporary
+    except EngineError as error:
+        raise UserError(str(error)) from error
 
 
 def write_text(path: Path, text: str) -> None:

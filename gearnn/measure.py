@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -22,18 +22,18 @@ from gearnn.robustness import benchmark_models
 OPSET = 13  # what TensorRT 8.5, JetPack 5's, surely reads
 
 
-def deploy(weights: Path, onnx: Path, dataset: Dataset, threads: int, opset: int = OPSET) -> Dict[str, Any]:
-    """Export a network to ONNX and hold the engine against torch on test images.
+def deploy(weights: Path, onnx: Path, images: np.ndarray, threads: Optional[int], opset: int = OPSET) -> Dict[str, Any]:
+    """Export a network to ONNX and hold the engine against torch on float32 ``images`` (N, C, H, W) in [0, 1].
 
     Returns:
-        JSON-ready facts: card, parameters, file size and the comparison.
+        JSON-ready facts: parameters, widths, file size and the comparison.
 
     Raises:
-        EngineError: if the export fails or the engine's logits differ by more than 1e-4 or more than one top class in a thousand.
+        UserError, EngineError: if the weights cannot be read, the export fails, the engine's logits differ by more than 1e-4,
+            or its top class on more than 2 % of the images.
     """
     model, card = load_deployable(weights)
     export_onnx(model, (card.in_chans, card.image_size, card.image_size), onnx, opset=opset, metadata=card.to_metadata())
-    images = dataset.test.images[:256].astype(np.float32) / 255
 
     def reference(batch: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -41,7 +41,8 @@ def deploy(weights: Path, onnx: Path, dataset: Dataset, threads: int, opset: int
 
     with load_runtime(onnx, threads=threads) as runtime:
         comparison = compare(reference, runtime.run, images)
-    comparison.check()
+    # Trained networks have near-ties: a class that flips between logits within the tolerance is no disagreement.
+    comparison.check(top1=0.98)
     return {
         "params": count_parameters(model),
         "widths": list(card.widths),

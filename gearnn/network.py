@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gearnn.errors import UserError
 from gearnn.files import replacing
-from gearnn.models import create_model, deployable, widths_of
+from gearnn.models import create_model, deployable
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ class Card:
 
 def save_network(path: Path, model: nn.Module, card: Card) -> None:
     """Write weights and card to one safetensors file, whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(tensors, str(temporary), metadata=card.to_metadata())
+    write_tensors(path, model.state_dict(), card.to_metadata())
 
 
 def load_network(path: Path) -> Tuple[nn.Module, Card]:
@@ -73,6 +71,20 @@ def load_deployable(path: Path) -> Tuple[nn.Sequential, Card]:
     return deployable(model, card.mean, card.std).eval(), card
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Dict[str, str]) -> None:
+    """Write tensors and header strings to a safetensors file, whole or not at all.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(plain, str(temporary), metadata=metadata)
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(str(error)) from error
+
+
 def read_tensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
     """All tensors and header strings of a safetensors file.
 
@@ -87,8 +99,3 @@ def read_tensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
             return {name: stored.get_tensor(name) for name in names}, dict(stored.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error}): restore it or train again") from error
-
-
-def card_of(model: nn.Module, like: Card) -> Card:
-    """The card of a network with the same data as ``like`` but its own widths."""
-    return Card(like.arch, widths_of(model), like.classes, like.mean, like.std, like.image_size, like.in_chans)

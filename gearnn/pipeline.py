@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import torch
 
 from gearnn import __version__
 from gearnn.budget import cost_and_limit
@@ -44,7 +48,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     era_from(config.augmentation, config.augmentation.views)
     full_widths(config.arch)  # what can be refused before any data is read, is
     device, threads = choose_device(config.device), set_threads(config.threads)
-    folder = _open_folder(config)
+    folder, config = _open_folder(config)
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -59,7 +63,12 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     resumed = checkpoint_path(folder).exists()
     begin = Trainer.resume if resumed else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress)
-    trainer.work()
+    try:
+        trainer.work()
+    except torch.cuda.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU ran out of memory: start a new run with a lower --optimizer.batch-size, --augmentation.views or --budget"
+        ) from error
 
     networks, engine = _measure([phase for phase in phases if phase.keeps], folder, dataset, config, threads, progress)
     save_examples(folder / "examples.npz", dataset, config)
@@ -120,8 +129,8 @@ def _conditions(threads: int, device: str) -> Dict[str, Any]:
     }
 
 
-def _open_folder(config: RunConfig) -> Path:
-    """The run folder: a new one, or with ``resume`` one whose configuration is the same.
+def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
+    """The run folder: a new one, or with ``resume`` one whose configuration is the same; data that are not named are the run's.
 
     Raises:
         UserError: if a run is there already and is not to be continued, or was started with other options.
@@ -131,15 +140,18 @@ def _open_folder(config: RunConfig) -> Path:
     if not saved.exists():
         if config.resume:
             raise UserError(f"there is no run to resume in {folder}: leave out --resume to start one")
-        return folder
+        return folder, config
     if not config.resume:
         raise UserError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
-    changed = differences(read_json(saved), config)
+    options = read_json(saved)
+    changed = differences(options, config)
     if changed:
         raise UserError(
             f"the run in {folder} was started with other options ({', '.join(changed)}): repeat those, or choose another --out"
         )
-    return folder
+    if config.data is None and options.get("data"):
+        config = replace(config, data=Path(options["data"]))
+    return folder, config
 
 
 def _check_budget(config: RunConfig, dataset: Dataset) -> None:
@@ -155,14 +167,16 @@ def _measure(kept: List[Phase], folder: Path, dataset: Dataset, config: RunConfi
     """Each kept network exported, compared with torch and judged on its engine; and the final engine's latency."""
     names = [phase.keeps for phase in kept if phase.keeps]
     files = {name: folder / "networks" / f"{name}.onnx" for name in names}
+    images = dataset.test.images[:256].astype(np.float32) / 255
     facts = {}
     for done, name in enumerate(names):
-        facts[name] = deploy(network_path(folder, name), files[name], dataset, threads)
+        facts[name] = deploy(network_path(folder, name), files[name], images, threads)
         progress("export", done + 1, len(names))
     scores = judge(files, dataset, config.seed, threads, progress)
     for source, target in (("robust.safetensors", "model.safetensors"), ("robust.onnx", "model.onnx")):
+        content = (folder / "networks" / source).read_bytes()
         with replacing(folder / target) as temporary:
-            temporary.write_bytes((folder / "networks" / source).read_bytes())
+            temporary.write_bytes(content)
     networks = [
         {"name": phase.keeps, "label": phase.label, "phase": phase.name, **facts[phase.keeps], **scores[phase.keeps]}
         for phase in kept

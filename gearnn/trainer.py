@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from gearnn.checkpoint import Progression, load_checkpoint, save_checkpoint
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.era import era_from
+from gearnn.errors import UserError
 from gearnn.files import write_text
 from gearnn.growth import grow
 from gearnn.losses import consistency_loss
 from gearnn.memory import peak_mb, reset_peak
-from gearnn.models import Normalize, create_model, scaled_widths
-from gearnn.network import Card, card_of, save_network
+from gearnn.models import Normalize, create_model, scaled_widths, widths_of
+from gearnn.network import Card, save_network
 from gearnn.phases import Phase
 from gearnn.progress import Progress
 from gearnn.training import Amp, Feed, accuracy, make_optimizer, momentum_of, train_epoch
@@ -47,9 +48,7 @@ class Trainer:
         config: RunConfig, dataset: Dataset, phases: List[Phase], folder: Path, device: torch.device, progress: Progress
     ) -> Trainer:
         """A new run: the seed network, untrained."""
-        widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
-        facts = (dataset.classes, dataset.mean, dataset.std, dataset.image_size, dataset.in_chans)
-        card = Card(config.arch, widths, *facts)
+        card = _card(config, dataset, scaled_widths(config.arch, config.seed_width, config.growth.round_to))
         model = _untrained(card, _key(config.seed, "model"))
         return Trainer(config, dataset, phases, folder, device, progress, model, {}, card, Progression())
 
@@ -59,6 +58,10 @@ class Trainer:
     ) -> Trainer:
         """The run in ``folder``, where its last checkpoint left it."""
         model, momentum, card, progression = load_checkpoint(checkpoint_path(folder))
+        if _card(config, dataset, card.widths) != card:
+            raise UserError(
+                f"{dataset.name} is not what the run in {folder} was started on: give that with --data, or choose another --out"
+            )
         trainer = Trainer(config, dataset, phases, folder, device, progress, model, momentum, card, progression)
         trainer._write_metrics()
         return trainer
@@ -79,7 +82,7 @@ class Trainer:
     def _train(self, phase: Phase) -> None:
         settings = self.config.optimizer
         feed, optimizer = self._feed(phase), make_optimizer(self.model, settings, self.momentum)
-        amp = Amp(self.device, self.progression.loss_scale)
+        amp = Amp(self.device, self.progression.scaler)
         total = phase.epochs * feed.steps()
         for epoch in range(self.progression.epoch, phase.epochs):
             done = epoch * feed.steps()
@@ -110,7 +113,7 @@ class Trainer:
             )
             self.momentum = momentum_of(self.model, optimizer)
             self.progression.epoch = epoch + 1
-            self.progression.loss_scale = amp.scale
+            self.progression.scaler = amp.state()
             self._save()
 
     def _grow(self, phase: Phase) -> None:
@@ -134,7 +137,7 @@ class Trainer:
             seed=_key(self.config.seed, phase.name) % 2**63,
         )
         self.model, self.momentum = growth.model, growth.momentum
-        self.card = card_of(self.model, self.card)
+        self.card = replace(self.card, widths=widths_of(self.model))
         self.progression.growth = {**growth.decision.to_dict(), "fixed": growth.fixed}
         self._spend(time.perf_counter() - start, total * feed.batch_size)
 
@@ -189,6 +192,11 @@ def checkpoint_path(folder: Path) -> Path:
 def network_path(folder: Path, name: str) -> Path:
     """Where a run keeps one of its networks."""
     return folder / "networks" / f"{name}.safetensors"
+
+
+def _card(config: RunConfig, dataset: Dataset, widths: Sequence[int]) -> Card:
+    facts = (dataset.classes, dataset.mean, dataset.std, dataset.image_size, dataset.in_chans)
+    return Card(config.arch, tuple(widths), *facts)
 
 
 def _key(seed: int, name: str) -> int:

@@ -43,7 +43,9 @@ class Feed:
 
     def batches(self, epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:
         """Normalised views (J, B, C, H, W) and labels (B,), shuffled."""
-        order = np.random.Generator(np.random.Philox(key=[self.key, epoch])).permutation(len(self.split.labels))
+        order = np.random.Generator(np.random.Philox(key=np.array([self.key, epoch], np.uint64))).permutation(
+            len(self.split.labels)
+        )
         for step in range(self.steps()):
             indices = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
@@ -75,8 +77,8 @@ def make_optimizer(model: nn.Module, config: Optimizer, momentum: Mapping[str, T
     )
     for name, parameter in model.named_parameters():
         if name in momentum:
-            buffer = momentum[name].to(parameter.device).clone(memory_format=torch.preserve_format)
-            optimizer.state[parameter]["momentum_buffer"] = buffer
+            # Laid out like the parameter, whether it comes from a checkpoint or from the phase before.
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
     return optimizer
 
 
@@ -99,15 +101,16 @@ class Amp:
     A CPU is left in float32: without hardware for it, bfloat16 is many times slower.
     """
 
-    def __init__(self, device: torch.device, scale: float = 65536.0) -> None:
+    def __init__(self, device: torch.device, state: Mapping[str, Any]) -> None:
         self.enabled = device.type == "cuda"
         scaler: Any = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
-        self.scaler = scaler(init_scale=scale, enabled=self.enabled)
+        self.scaler = scaler(enabled=self.enabled)
+        if self.enabled and state:
+            self.scaler.load_state_dict(dict(state))
 
-    @property
-    def scale(self) -> float:
-        """The present factor on the loss; 1 where mixed precision is off."""
-        return float(self.scaler.get_scale())
+    def state(self) -> Dict[str, Any]:
+        """JSON-ready; empty where mixed precision is off."""
+        return dict(self.scaler.state_dict())
 
     def autocast(self) -> ContextManager[Any]:
         return torch.autocast("cuda", dtype=torch.float16) if self.enabled else nullcontext()
@@ -149,8 +152,8 @@ def train_epoch(
         value = loss.item()
         if not math.isfinite(value):
             raise UserError(
-                f"the loss became {value} at step {step + 1} of epoch {epoch + 1}: lower --optimizer.learning-rate "
-                f"(now {config.learning_rate}) and resume from the last epoch with --resume"
+                f"the loss became {value} at step {step + 1} of epoch {epoch + 1}: start a new run, in another --out, with "
+                f"a lower --optimizer.learning-rate (now {config.learning_rate})"
             )
         total_loss += value
         correct += int((logits[0].argmax(1) == labels).sum())
@@ -165,7 +168,7 @@ def accuracy(model: nn.Module, split: Split, normalize: nn.Module, device: torch
     model.eval()
     correct = 0
     for start in range(0, len(split.labels), batch_size):
-        images = torch.from_numpy(np.ascontiguousarray(split.images[start : start + batch_size])).to(device)
+        images = torch.from_numpy(np.array(split.images[start : start + batch_size])).to(device)
         logits = model(normalize(images.float() / 255).contiguous(memory_format=torch.channels_last))
         correct += int((logits.argmax(1).cpu().numpy() == split.labels[start : start + batch_size]).sum())
     return correct / len(split.labels)

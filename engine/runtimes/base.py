@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Optional, Tuple, Type, TypeVar, Union
+from typing import ClassVar, Dict, Optional, Tuple, Type, TypeVar, Union
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Runtime(ABC):
         threads: used by a call.
         path: of the loaded file.
         input_shape: (batch, C, H, W), None where any size is taken.
+        metadata: strings stored in the file, if its format holds any.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,7 @@ class Runtime(ABC):
         self.version = version
         self.threads = threads
         self.input_shape = input_shape
+        self.metadata: Dict[str, str] = {}
 
     @classmethod
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -23,7 +23,6 @@ class OnnxRuntime(Runtime):
 
     Attributes:
         providers: execution providers in use, in order of preference; the CPU is always the last.
-        metadata: strings stored in the file.
     """
 
     name = "onnxruntime"
@@ -31,7 +30,7 @@ class OnnxRuntime(Runtime):
     def __init__(self, path: Path, session: Any, version: str, threads: int) -> None:
         super().__init__(path, version, threads, _input_shape(session, path))
         self.providers: Tuple[str, ...] = tuple(session.get_providers())
-        self.metadata: Dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self.metadata = dict(session.get_modelmeta().custom_metadata_map)
         self._session: Any = session
         self._input: str = session.get_inputs()[0].name
         self._outputs: List[str] = [session.get_outputs()[0].name]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import List
 
 from gearnn.commands.parsing import parse
-from gearnn.commands.run import RunArguments, execute
+from gearnn.commands.run import RunArguments, execute, preset_in
 from gearnn.config import preset
 
 
@@ -15,7 +15,8 @@ from gearnn.config import preset
 class DemoArguments(RunArguments):
     """The main job on scikit-learn's digits: 1,797 real scans, no download, a few minutes on two cores.
 
-    It also trains a clean network of the final size, to show beside it what ERA gave.
+    It also trains a clean network of the final size, to show beside it what ERA gave. Where $GEARNN_DATA or --data names other
+    data, those are taken.
 
     Examples:
 
@@ -27,5 +28,5 @@ class DemoArguments(RunArguments):
 
 def main(arguments: List[str]) -> int:
     """Run the demo; the options are those of ``gearnn run``."""
-    default = replace(preset("demo"), out=Path("runs/demo"))
+    default = replace(preset(preset_in(arguments, "demo")), out=Path("runs/demo"))
     return execute(parse(DemoArguments, arguments, "demo", DemoArguments(default)))

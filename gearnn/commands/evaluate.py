@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tyro
 from typing_extensions import Annotated
 
 from gearnn.commands.parsing import parse, print_json
+from gearnn.errors import UserError
+
+if TYPE_CHECKING:
+    from gearnn.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class EvaluateArguments:
     """Some of the 15; by default all."""
     severities: Tuple[int, ...] = (1, 2, 3, 4, 5)
     seed: Optional[int] = None
-    """Of the corruptions, and of the test set where one is drawn; by default the run's, else 0."""
+    """Of the corruptions; by default the run's, else 0. For --data without a test set, also of the split."""
     device: str = "auto"
     """For .safetensors: auto, cpu or cuda. ONNX files run on the CPU."""
     threads: Optional[int] = None
@@ -45,15 +50,25 @@ class EvaluateArguments:
 
 def main(arguments: List[str]) -> int:
     """Evaluate and print."""
-    options = _completed(parse(EvaluateArguments, arguments, "evaluate"))
+    options = parse(EvaluateArguments, arguments, "evaluate")
     from gearnn.console import console_progress
     from gearnn.data import load_data
     from gearnn.robustness import CORRUPTIONS, benchmark
 
-    model, size = _load(options)
-    seed = options.seed or 0
+    model, size, expected = _load(options)
+    run = _run_config(options.model)
+    # Of a run's own data, the very test images that it held out: whatever the seed of the corruptions.
+    own = run if options.data is None else {}
+    seed = run.get("seed", 0) if options.seed is None else options.seed
     with console_progress() as progress:
-        dataset = load_data(options.data, image_size=size, limit_test=options.limit_test, seed=seed, progress=progress)
+        dataset = load_data(
+            options.data or own.get("data"),
+            image_size=size,
+            limit_test=options.limit_test or own.get("limit_test"),
+            seed=own.get("seed", seed),
+            progress=progress,
+        )
+        _check_fit(options.model, expected, dataset)
         report = benchmark(
             model,
             dataset.test,
@@ -68,39 +83,52 @@ def main(arguments: List[str]) -> int:
     print(f"{'severity':<20}" + "".join(f"{severity:>8}" for severity in report.severities))
     for name, row in report.per_corruption.items():
         print(f"{name:<20}" + "".join(f"{value:>8.1%}" for value in row))
-    print(f"{'clean':<20}{report.clean:>8.1%}")
-    print(f"{'robust':<20}{report.robust:>8.1%}  ({report.kind} corruptions, mean over the above; {report.n:,} images)")
+    print(f"{'clean':<20}{report.clean:>8.1%}  ({report.n:,} test images of {dataset.name})")
+    print(f"{'robust':<20}{report.robust:>8.1%}  (mean over the above; {report.kind} corruptions)")
     return 0
 
 
-def _completed(options: EvaluateArguments) -> EvaluateArguments:
-    """What is not given is as in the run, where the model is a run folder: the same test images, never trained on."""
-    config = options.model / "config.json"
-    if not config.is_file():
-        return options
-    from gearnn.files import read_json
+class Expected(NamedTuple):
+    """What a network was made for; None where its file does not say."""
 
-    saved = read_json(config)
-    own_data = options.data is None
-    return replace(
-        options,
-        data=Path(saved["data"]) if own_data and saved.get("data") else options.data,
-        limit_test=saved.get("limit_test") if own_data and options.limit_test is None else options.limit_test,
-        seed=saved.get("seed") if options.seed is None else options.seed,
-    )
+    in_chans: int
+    classes: Optional[Tuple[str, ...]]
 
 
-def _load(options: EvaluateArguments) -> Tuple[Any, Optional[int]]:
-    """The model, and the image size it wants."""
+def _load(options: EvaluateArguments) -> Tuple[Any, Optional[int], Expected]:
+    """The model, the image size it wants, and the data it was made for."""
     path = options.model / "model.onnx" if options.model.is_dir() else options.model
     if path.suffix == ".onnx":
         from gearnn.engine.runtimes import load_runtime
 
         runtime = load_runtime(path, threads=options.threads)
-        return runtime, runtime.input_shape[2]
+        classes = json.loads(runtime.metadata["classes"]) if "classes" in runtime.metadata else None
+        return runtime, runtime.input_shape[2], Expected(runtime.input_shape[1] or 3, tuple(classes) if classes else None)
     from gearnn.device import choose_device, set_threads
     from gearnn.network import load_deployable
 
     set_threads(options.threads)
     network, card = load_deployable(path)
-    return network.to(choose_device(options.device)), card.image_size
+    return network.to(choose_device(options.device)), card.image_size, Expected(card.in_chans, card.classes)
+
+
+def _check_fit(model: Path, expected: Expected, dataset: Dataset) -> None:
+    """Raise UserError if the network was made for other data: its score would mean nothing."""
+    if expected.in_chans != dataset.in_chans:
+        raise UserError(
+            f"{model} takes images of {expected.in_chans} channels, but those of {dataset.name} have {dataset.in_chans}: "
+            "name its own data with --data"
+        )
+    if expected.classes is not None and expected.classes != dataset.classes:
+        raise UserError(
+            f"{model} tells apart {len(expected.classes)} classes ({', '.join(expected.classes[:3])}, …), but {dataset.name} has "
+            f"others ({', '.join(dataset.classes[:3])}, …): name its own data with --data"
+        )
+
+
+def _run_config(model: Path) -> Dict[str, Any]:
+    """The configuration of the run, where the model is a run folder."""
+    from gearnn.files import read_json
+
+    config = model / "config.json"
+    return dict(read_json(config)) if config.is_file() else {}

@@ -42,37 +42,24 @@ class ExportArguments:
 def main(arguments: List[str]) -> int:
     """Export and print."""
     options = parse(ExportArguments, arguments, "export")
-    from dataclasses import asdict
-
     import numpy as np
-    import torch
 
     from gearnn.device import choose_device, set_threads
-    from gearnn.engine.compare import compare
-    from gearnn.engine.export import export_onnx
-    from gearnn.engine.runtimes import load_runtime
     from gearnn.errors import UserError
-    from gearnn.network import load_deployable
+    from gearnn.measure import deploy
+    from gearnn.network import load_network
 
     if choose_device(options.device).type != "cpu":
         raise UserError("export runs on the CPU: leave out --device")
     set_threads(options.threads)
     path = options.network / "model.safetensors" if options.network.is_dir() else options.network
-    model, card = load_deployable(path)
-    shape = (card.in_chans, card.image_size, card.image_size)
-    export_onnx(model, shape, options.out, opset=options.opset, metadata=card.to_metadata())
-    images = np.random.default_rng(options.seed).random((64, *shape), dtype=np.float32)
-    with load_runtime(options.out, threads=options.threads) as runtime, torch.no_grad():
-        comparison = compare(lambda batch: model(torch.from_numpy(batch)).numpy(), runtime.run, images)
-    comparison.check()
-    facts = {
-        "onnx": str(options.out),
-        "opset": options.opset,
-        "bytes": options.out.stat().st_size,
-        "comparison": asdict(comparison),
-    }
+    _, card = load_network(path)
+    shape = (64, card.in_chans, card.image_size, card.image_size)
+    images = np.random.default_rng(options.seed).random(shape, dtype=np.float32)
+    facts = {"onnx": str(options.out), **deploy(path, options.out, images, options.threads, options.opset)}
     if options.json:
         print_json(facts)
     else:
-        print(f"{options.out}: opset {options.opset}, {facts['bytes']:,} bytes; at most {comparison.max_abs:.1e} from torch")
+        gap = facts["comparison"]["max_abs"]
+        print(f"{options.out}: opset {options.opset}, {facts['onnx_bytes']:,} bytes; at most {gap:.1e} from torch")
     return 0

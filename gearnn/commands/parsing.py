@@ -8,6 +8,8 @@ from typing import Any, List, Optional, Type, TypeVar
 
 import tyro
 
+from gearnn.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -16,7 +18,11 @@ def parse(form: Type[T], arguments: List[str], command: str, default: Optional[T
     # Given as it is: a parsed docstring would lose its examples.
     description = inspect.cleandoc(form.__doc__ or "")
     start = tyro.MISSING_NONPROP if default is None else default
-    return tyro.cli(form, args=arguments, default=start, prog=f"gearnn {command}", description=description)
+    options = tyro.cli(form, args=arguments, default=start, prog=f"gearnn {command}", description=description)
+    seed = getattr(options, "seed", None)
+    if seed is not None and seed < 0:
+        raise UserError(f"--seed must be 0 or more, not {seed}")
+    return options
 
 
 def print_json(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, List
 
 import tyro
@@ -34,7 +35,7 @@ class RunArguments:
 
 def main(arguments: List[str]) -> int:
     """Run the main job; the preset's values stand wherever no option overrides them."""
-    chosen = preset(_preset_in(arguments, "default"))
+    chosen = preset(preset_in(arguments, "default"))
     return execute(parse(RunArguments, arguments, "run", RunArguments(chosen)))
 
 
@@ -65,12 +66,12 @@ def summary(result: Dict[str, Any], folder: str) -> str:
         "robust: mean over 15 generated corruptions x 5 severities.",
         f"Latency at batch 1: {engine['latency_ms_p50']:.3f} ms (p50). Whole run: {result['seconds_total'] / 60:.1f} min.",
         *(f"Note: {warning}" for warning in result["warnings"]),
-        f"Report: {folder}/report.html",
+        *([f"Report: {folder}/report.html"] if Path(folder, "report.html").exists() else []),
     ]
     return "\n".join(lines)
 
 
-def _preset_in(arguments: List[str], fallback: str) -> str:
+def preset_in(arguments: List[str], fallback: str) -> str:
     """The preset has to be known before the other options are parsed, since it gives their defaults."""
     for position, argument in enumerate(arguments):
         if argument.startswith("--preset="):

@@ -152,7 +152,7 @@ class _Walk:
             draft.fixed = draft.fixed or f"its channels are read by {name}, which is used more than once"
             return self.new(fixed=f"its channels come from {name}, which is used more than once")
         self.seen.add(name)
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
             draft.norms.append(name)
             return draft
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels:

@@ -106,11 +106,16 @@ def _buy(queues: List[_Queue], cost: Cost, limit: int) -> bool:
                 refused = True
                 open_queues.remove(queue)
             else:
-                offers.append((queue.gain(count) / (total - present), count, queue))
+                offers.append((_value(queue.gain(count), total - present), count, queue))
         if offers:
             _, count, queue = min(offers, key=lambda offer: offer[0])
             queue.take(count)
     return refused
+
+
+def _value(gain: float, cost: int) -> float:
+    """Change of the loss per unit of cost, lower is better; where the loss would rise, dearer is worse."""
+    return gain / cost if gain < 0 else gain * cost
 
 
 def _widths(queues: List[_Queue]) -> Dict[str, int]:

@@ -156,7 +156,7 @@ def _accuracies(
     correct = dict.fromkeys(predictors, 0)
     for start in range(0, len(data.labels), batch_size):
         rows = slice(start, min(start + batch_size, len(data.labels)))
-        images = change(np.ascontiguousarray(data.images[rows]), np.arange(rows.start, rows.stop))
+        images = change(np.array(data.images[rows]), np.arange(rows.start, rows.stop))
         for name, predict in predictors.items():
             correct[name] += int((predict(images).argmax(1) == data.labels[rows]).sum())
     return {name: count / len(data.labels) for name, count in correct.items()}

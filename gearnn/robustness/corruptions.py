@@ -66,7 +66,8 @@ def corrupt(
         return images.copy()
     keys = np.arange(len(images)) if indices is None else np.asarray(indices)
     purpose = zlib.crc32(f"{name} {severity}".encode())
-    streams = [np.random.Generator(np.random.Philox(key=[seed % 2**32 << 32 | purpose, int(key)])) for key in keys]
+    first = seed % 2**32 << 32 | purpose
+    streams = [np.random.Generator(np.random.Philox(key=np.array([first, key], np.uint64))) for key in keys]
     corrupted = _FUNCTIONS[name](images.astype(np.float32) / 255, severity, streams)
     # Truncated, as in the published files; the small term keeps unchanged pixels unchanged.
     return (np.clip(corrupted, 0, 1) * 255 + 1e-3).astype(np.uint8)

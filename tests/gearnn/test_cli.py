@@ -56,7 +56,9 @@ def test_wrong_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture) -
         (["run", "--optimizer.learning-rate", "nan"], "--optimizer.learning-rate must be above 0"),
         (["run", "--optimizer.batch-size", "1"], "at least 2"),
         (["run", "--augmentation.severity", "99"], "--augmentation"),
-        (["run", "--growth.round-to", "0"], "--growth.round-to"),
+        (["run", "--growth.round-to", "20000"], "--growth.round-to"),
+        (["demo", "--budget.growth-ratio", "nan"], "--budget.growth-ratio"),
+        (["profile", "absent.onnx", "--seed", "-1"], "--seed must be 0 or more"),
         (["run", "--resume"], "no run to resume"),
         (["run", "--epochs.seed", "0"], "at least 1 epoch"),
         (["demo", "--optimizer.batch-size", "5000"], "5000"),
@@ -79,6 +81,17 @@ def test_mistakes_get_one_sentence_and_exit_code_2(
     errors = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "Traceback" not in shown
+
+
+def test_a_preset_on_the_demo_is_that_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gearnn.commands import demo
+    from gearnn.config import preset
+
+    seen = []
+    monkeypatch.setattr(demo, "execute", lambda options: seen.append(options.config) or 0)
+    assert _exit_code(["demo", "--preset", "quick"]) == 0
+    assert _exit_code(["demo"]) == 0
+    assert [config.epochs for config in seen] == [preset("quick").epochs, preset("demo").epochs]
 
 
 def test_info_as_json(capsys: pytest.CaptureFixture) -> None:

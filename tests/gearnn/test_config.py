@@ -20,6 +20,10 @@ def test_every_preset_names_itself() -> None:
         preset("fast")
 
 
+def test_the_default_preset_is_what_the_class_says() -> None:
+    assert preset("default") == RunConfig()
+
+
 def test_paper_has_the_published_epochs() -> None:
     paper = preset("paper")
     assert (paper.epochs.seed, paper.growth.epochs, paper.epochs.regrow, paper.epochs.era) == (40, 1, 40, 40)

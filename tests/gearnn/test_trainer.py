@@ -74,7 +74,7 @@ def test_grows_and_keeps_records(arch: str, tiny_dataset: Dataset, tiny_config: 
     assert [(row["phase"], row["epoch"]) for row in rows] == [("seed", 1), ("seed", 2), ("regrow", 1), ("era", 1), ("era", 2)]
 
 
-@pytest.mark.parametrize("stops", [(2, 4), (8, 3), (14, 2)])
+@pytest.mark.parametrize("stops", [(2, 4), (8, 3), (14, 2), (17, 4, 9)])
 def test_an_interrupted_run_ends_in_the_same_bits(
     stops: tuple, tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path
 ) -> None:
@@ -91,6 +91,14 @@ def test_an_interrupted_run_ends_in_the_same_bits(
         return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_other_data_cannot_take_over_a_run(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(PowerCutError):
+        _work(tiny_config, tiny_dataset, tmp_path, stop_at=5)
+    other = dataclasses.replace(tiny_dataset, mean=(0.4,))
+    with pytest.raises(UserError, match="not what the run in"):
+        _work(tiny_config, other, tmp_path)
 
 
 def test_gearnn_1_trains_on_views_from_the_start(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:

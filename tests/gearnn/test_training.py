@@ -74,9 +74,9 @@ def test_an_epoch_learns(tiny_dataset: Dataset) -> None:
     model = nn.Sequential(*layers)
     feed, config = _feed(tiny_dataset, views=2), Optimizer(batch_size=32)
     optimizer, steps = make_optimizer(model, config, {}), []
-    first = train_epoch(model, optimizer, Amp(CPU), feed, config, 0, 8, lambda done, total: steps.append((done, total)))
+    first = train_epoch(model, optimizer, Amp(CPU, {}), feed, config, 0, 8, lambda done, total: steps.append((done, total)))
     for epoch in range(1, 8):
-        last = train_epoch(model, optimizer, Amp(CPU), feed, config, epoch, 8, lambda done, total: None)
+        last = train_epoch(model, optimizer, Amp(CPU, {}), feed, config, epoch, 8, lambda done, total: None)
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert last.loss < first.loss
     assert last.images == 96
@@ -88,8 +88,8 @@ def test_a_diverging_loss_says_how_to_go_on(tiny_dataset: Dataset, tiny_config: 
     nn.init.constant_(model[1].weight, float("inf"))
     feed = _feed(tiny_dataset)
     optimizer = make_optimizer(model, tiny_config.optimizer, {})
-    with pytest.raises(UserError, match="learning-rate"):
-        train_epoch(model, optimizer, Amp(CPU), feed, tiny_config.optimizer, 0, 1, lambda done, total: None)
+    with pytest.raises(UserError, match="new run, in another --out, with a lower --optimizer.learning-rate"):
+        train_epoch(model, optimizer, Amp(CPU, {}), feed, tiny_config.optimizer, 0, 1, lambda done, total: None)
 
 
 def test_accuracy_counts(tiny_dataset: Dataset) -> None:

@@ -1,0 +1,53 @@
+"""The whole state of a run in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gearnn.checkpoint import Progression, load_checkpoint, save_checkpoint
+from gearnn.errors import UserError
+from gearnn.models import scaled_widths
+from gearnn.network import Card
+
+CARD = Card("vgg19", scaled_widths("vgg19", 1 / 16), ("a", "b"), (0.5,), (0.2,), 32, 1)
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = CARD.build()
+    momentum = {name: torch.randn_like(parameter) for name, parameter in model.named_parameters()}
+    progression = Progression(
+        2, 3, [{"loss": 0.1 + 0.2}], [{"name": "seed"}], {"seconds": 1.5}, {"bound_by": "x"}, {"scale": 2.0}
+    )
+    save_checkpoint(tmp_path / "deep" / "last.safetensors", model, momentum, CARD, progression)
+    loaded, buffers, card, progress = load_checkpoint(tmp_path / "deep" / "last.safetensors")
+    assert (card, progress) == (CARD, progression)
+    assert loaded.training
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+    assert all(torch.equal(buffers[name], momentum[name]) for name in momentum)
+
+
+def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file"):
+        load_checkpoint(tmp_path / "absent.safetensors")
+    save_file({"weight": torch.ones(3)}, str(tmp_path / "foreign.safetensors"), metadata=CARD.to_metadata())
+    with pytest.raises(UserError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "foreign.safetensors")
+
+
+def test_a_failed_write_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors import SafetensorError
+
+    from gearnn import network
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(network, "save_file", full)
+    with pytest.raises(UserError, match="No space left on device.*free some space"):
+        save_checkpoint(tmp_path / "last.safetensors", CARD.build(), {}, CARD, Progression())
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,28 @@
+"""Networks in the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gearnn.measure import deploy, time_engine
+from gearnn.models import scaled_widths
+from gearnn.network import Card, save_network
+
+
+@pytest.mark.parametrize("arch", ["vgg19", "mobilenet_v1", "resnet18"])
+def test_deploys_and_times(arch: str, tmp_path: Path) -> None:
+    card = Card(arch, scaled_widths(arch, 1 / 16), ("a", "b", "c"), (0.4,), (0.3,), 16, 1)
+    save_network(tmp_path / "net.safetensors", card.build(), card)
+    images = np.random.default_rng(0).random((8, 1, 16, 16), dtype=np.float32)
+    facts = deploy(tmp_path / "net.safetensors", tmp_path / "net.onnx", images, threads=1)
+    assert facts["comparison"]["max_abs"] < 1e-4
+    assert facts["comparison"]["n"] == 8
+    assert facts["widths"] == list(card.widths)
+    assert facts["onnx_bytes"] > 4 * 0.9 * facts["params"]
+    times = time_engine(tmp_path / "net.onnx", threads=1, seed=0)
+    assert times["runtime"] == "onnxruntime"
+    assert times["latency"][0]["batch"] == 1
+    assert times["latency_ms_p50"] > 0
