@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -61,9 +62,16 @@ def benchmark(
     progress: Progress = no_progress,
 ) -> Report:
     """Clean and robust accuracy of one model; see `benchmark_models`."""
-    models = {"model": model}
-    options = {"corruptions": corruptions, "severities": severities, "seed": seed, "batch_size": batch_size}
-    return benchmark_models(models, data, progress=progress, **options)["model"]  # type: ignore[arg-type]
+    reports = benchmark_models(
+        {"model": model},
+        data,
+        corruptions=corruptions,
+        severities=severities,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return reports["model"]
 
 
 def benchmark_models(
@@ -78,41 +86,46 @@ def benchmark_models(
 ) -> Dict[str, Report]:
     """Clean and robust accuracy (Hendrycks & Dietterich, ICLR 2019) of several models on the very same corrupted images.
 
+    Each batch is corrupted once for all models and then forgotten, so memory does not grow with the data.
+
     Args:
-        models: name → a torch module on float32 images in [0, 1], an engine runtime, or a `Predictor`.
+        models: name → a torch module on float32 images in [0, 1] (put into evaluation mode meanwhile), an engine runtime
+            (anything with ``run`` on such images), or a `Predictor`.
         data: uint8 images (N, C, H, W) and labels (N,).
+        corruptions: some of `CORRUPTIONS`.
+        severities: some of 1 to 5.
+        seed: of the corruptions.
+        batch_size: images given to a model at once.
+        progress: told after every corruption and severity.
 
     Raises:
-        UserError: for unknown corruptions or severities, or no images.
+        UserError: for unknown or repeated corruptions or severities, no images, or a model that cannot be asked.
     """
-    for name in corruptions:
-        for severity in severities:
-            check(name, severity)
-    if not len(data.labels) or not corruptions or not severities:
-        raise UserError("a benchmark needs at least one image, one corruption and one severity")
-    predictors = {name: as_predictor(model) for name, model in models.items()}
-    clean = _accuracies(predictors, data, lambda images, _: images, batch_size)
+    _check_request(data, corruptions, severities, batch_size)
     tables: Dict[str, Dict[str, Tuple[float, ...]]] = {name: {} for name in models}
     total, done = len(corruptions) * len(severities), 0
-    for corruption in corruptions:
-        rows: Dict[str, Tuple[float, ...]] = dict.fromkeys(models, ())
-        for severity in severities:
+    with ExitStack() as stack:
+        predictors = {name: stack.enter_context(predicting(name, model)) for name, model in models.items()}
+        clean = _accuracies(predictors, data, lambda images, _: images, batch_size)
+        for corruption in corruptions:
+            rows: Dict[str, Tuple[float, ...]] = dict.fromkeys(models, ())
+            for severity in severities:
 
-            def change(images: np.ndarray, indices: np.ndarray, severity: int = severity, name: str = corruption) -> np.ndarray:
-                return corrupt(images, name, severity, seed=seed, indices=indices)
+                def change(images: np.ndarray, indices: np.ndarray, name: str = corruption, level: int = severity) -> np.ndarray:
+                    return corrupt(images, name, level, seed=seed, indices=indices)
 
-            for name, value in _accuracies(predictors, data, change, batch_size).items():
-                rows[name] += (value,)
-            done += 1
-            progress("robustness", done, total)
-        for name, row in rows.items():
-            tables[name][corruption] = row
+                for name, value in _accuracies(predictors, data, change, batch_size).items():
+                    rows[name] += (value,)
+                done += 1
+                progress("robustness", done, total)
+            for name, row in rows.items():
+                tables[name][corruption] = row
     return {
         name: Report(
             clean=clean[name],
             robust=float(np.mean(list(table.values()))),
             per_corruption=table,
-            severities=tuple(severities),
+            severities=tuple(int(severity) for severity in severities),
             kind="generated",
             n=len(data.labels),
             seed=seed,
@@ -121,14 +134,44 @@ def benchmark_models(
     }
 
 
-def as_predictor(model: Any) -> Predictor:
-    """Whatever can be benchmarked, as a function of uint8 images."""
-    if hasattr(model, "run"):
-        return lambda images: model.run(images.astype(np.float32) / np.float32(255))
-    if hasattr(model, "parameters"):
-        return _torch_predictor(model)
-    predictor: Predictor = model
-    return predictor
+def _check_request(data: Split, corruptions: Sequence[str], severities: Sequence[int], batch_size: int) -> None:
+    if not corruptions or not severities or not len(data.labels) or len(data.images) != len(data.labels):
+        raise UserError(
+            "a benchmark needs at least one image, a label for each, one corruption and one severity, but got "
+            f"{len(data.images)} images, {len(data.labels)} labels, {len(corruptions)} corruptions, {len(severities)} severities"
+        )
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}")
+    for name in corruptions:
+        for severity in severities:
+            check(name, severity)
+    if len(set(corruptions)) < len(corruptions) or len(set(severities)) < len(severities):
+        raise UserError("a corruption or severity is named twice, which would weigh it twice in the mean: name each once")
+
+
+@contextmanager
+def predicting(name: str, model: Any) -> Iterator[Predictor]:
+    """Whatever can be benchmarked, as a function of uint8 images, for the time being.
+
+    A torch module runs without gradients, in evaluation mode, on the device of its parameters; afterwards each of its
+    parts is back in its own mode.
+    """
+    if hasattr(model, "parameters") and hasattr(model, "modules"):
+        training = [module for module in model.modules() if module.training]
+        model.eval()
+        try:
+            yield _torch_predictor(model)
+        finally:
+            for module in training:
+                module.training = True
+    elif hasattr(model, "run"):
+        yield lambda images: model.run(images.astype(np.float32) / np.float32(255))
+    elif callable(model):
+        yield model
+    else:
+        raise UserError(
+            f"model {name!r} is a {type(model).__name__}, but a torch module, an engine runtime or a function is needed"
+        )
 
 
 def _torch_predictor(model: Any) -> Predictor:
@@ -137,13 +180,8 @@ def _torch_predictor(model: Any) -> Predictor:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
     def predict(images: np.ndarray) -> np.ndarray:
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                logits = model(torch.from_numpy(images).to(device).float() / 255)
-        finally:
-            model.train(was_training)
+        with torch.no_grad():
+            logits = model(torch.from_numpy(images).to(device).float() / 255)
         return np.asarray(logits.float().cpu().numpy())
 
     return predict
@@ -158,5 +196,10 @@ def _accuracies(
         rows = slice(start, min(start + batch_size, len(data.labels)))
         images = change(np.array(data.images[rows]), np.arange(rows.start, rows.stop))
         for name, predict in predictors.items():
-            correct[name] += int((predict(images).argmax(1) == data.labels[rows]).sum())
+            logits = np.asarray(predict(images))
+            if logits.ndim != 2 or len(logits) != len(images):
+                raise UserError(
+                    f"model {name!r} gave an array {logits.shape} for {len(images)} images: it must be (images, classes)"
+                )
+            correct[name] += int((logits.argmax(1) == data.labels[rows]).sum())
     return {name: count / len(data.labels) for name, count in correct.items()}

@@ -7,11 +7,11 @@ lengths, given in pixels at 32×32, scale with the shorter side.
 from __future__ import annotations
 
 import math
-from typing import Callable
+from typing import Callable, Sequence
 
 import cv2
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from gearnn.robustness.noise import Streams
 
@@ -28,11 +28,9 @@ def pixel_scale(images: np.ndarray) -> float:
 
 def each(images: np.ndarray, change: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
     """Apply ``change(image (H, W, C), position)`` to every image of (N, C, H, W): OpenCV's layout and back."""
-    changed = [
-        change(np.ascontiguousarray(image.transpose(1, 2, 0)), position).reshape(image.shape[1], image.shape[2], -1)
-        for position, image in enumerate(images)
-    ]
-    return np.ascontiguousarray(np.stack(changed).transpose(0, 3, 1, 2))
+    changed = [change(np.ascontiguousarray(image.transpose(1, 2, 0)), position) for position, image in enumerate(images)]
+    stacked = np.stack(changed).reshape(len(images), *changed[0].shape[:2], images.shape[1])
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
 def gaussian_blur(images: np.ndarray, deviation: float) -> np.ndarray:
@@ -44,21 +42,23 @@ def gaussian_blur(images: np.ndarray, deviation: float) -> np.ndarray:
 
 def defocus_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Convolution with a disk whose edge is smoothed."""
-    radius, smoothing = DEFOCUS[severity - 1]
-    radius *= pixel_scale(images)
-    if pixel_scale(images) < 1:
-        # A disk that shrinks below a pixel would not blur at all; its edge takes over the disk's own spread.
-        smoothing = math.hypot(smoothing, radius / 2)
-    kernel = _disk(radius, smoothing)
+    kernel = disk_kernel(*DEFOCUS[severity - 1], pixel_scale(images))
     return each(images, lambda image, _: cv2.filter2D(image, -1, kernel))
 
 
-def _disk(radius: float, smoothing: float) -> np.ndarray:
-    reach = max(8, math.ceil(radius))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disk = (x**2 + y**2 <= radius**2).astype(np.float32)
-    size = (3, 3) if radius <= 8 else (5, 5)
-    return np.asarray(cv2.GaussianBlur(disk / disk.sum(), ksize=size, sigmaX=smoothing))
+def disk_kernel(radius: float, smoothing: float, scale: float) -> np.ndarray:
+    """A smoothed disk with the lengths of a 32×32 image, for images ``scale`` times as large.
+
+    The published kernel counts whole pixels and would vanish in small images. So the kernel is made for the next whole
+    scale, and the weight of each of its points is then shared between the pixels around that point's place.
+    """
+    whole = max(1, math.ceil(scale))
+    reach = math.ceil(radius * whole) + whole + 1
+    offsets = np.arange(-reach, reach + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= (radius * whole) ** 2).astype(np.float32)
+    kernel = cv2.GaussianBlur(disk / disk.sum(), ksize=(2 * whole + 1, 2 * whole + 1), sigmaX=smoothing * whole)
+    share = np.maximum(0, 1 - np.abs(offsets[:, None] - offsets * scale / whole))
+    return np.asarray(share @ kernel @ share.T, dtype=np.float32)
 
 
 def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
@@ -69,7 +69,7 @@ def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarra
     deviation, shift, passes = GLASS[severity - 1]
     scale = pixel_scale(images)
     shift = max(1, round(shift * scale))
-    blurred = np.floor(gaussian_blur(images, deviation * scale) * 255).astype(np.uint8)
+    blurred = (gaussian_blur(images, deviation * scale) * 255 + 1e-3).astype(np.uint8)
     count, _, height, width = images.shape
     rows, columns = range(height - shift, shift, -1), range(width - shift, shift, -1)
     pixels = np.ascontiguousarray(blurred.transpose(2, 3, 0, 1))
@@ -88,7 +88,13 @@ def motion_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarr
     radius, deviation = MOTION[severity - 1]
     scale = pixel_scale(images)
     kernels = [line_kernel(radius * scale, deviation * scale, stream.uniform(-45, 45)) for stream in streams]
-    return each(images, lambda image, i: cv2.filter2D(image, -1, kernels[i], borderType=cv2.BORDER_REPLICATE))
+    return along_lines(images, kernels)
+
+
+def along_lines(images: np.ndarray, kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """Each image filtered with its own kernel, edges repeated, and rounded to 256 levels as ImageMagick returns them."""
+    blurred = each(images, lambda image, i: cv2.filter2D(image, -1, kernels[i], borderType=cv2.BORDER_REPLICATE))
+    return np.floor(blurred * 255 + 0.5) / 255
 
 
 def line_kernel(radius: float, deviation: float, angle: float) -> np.ndarray:
@@ -106,20 +112,23 @@ def line_kernel(radius: float, deviation: float, angle: float) -> np.ndarray:
 
 
 def zoom_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
-    """The mean of the image and of itself enlarged by 1.00, 1.01, … about the centre."""
+    """The mean of the image and of itself enlarged by 1.00, 1.01, …: one sparse matrix over the pixels."""
     factors = np.arange(1, ZOOM_LIMIT[severity - 1], 0.01)
-    total = images.astype(np.float32)
+    count, channels, height, width = images.shape
+    total = sparse.identity(height * width, np.float32, format="csr")
     for factor in factors:
-        total = total + enlarged(images, float(factor))
-    return total / (len(factors) + 1)
+        total = total + sparse.kron(zoom_matrix(height, factor), zoom_matrix(width, factor), format="csr")
+    pixels = np.ascontiguousarray(images.reshape(count * channels, height * width).T)
+    return np.ascontiguousarray((total @ pixels / np.float32(len(factors) + 1)).T).reshape(images.shape)
 
 
-def enlarged(images: np.ndarray, factor: float) -> np.ndarray:
-    """Images (N, C, H, W) enlarged about their centre and cut to their size, bilinearly."""
-    height, width = images.shape[-2:]
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    inverse = np.hstack([np.eye(2) / factor, (centre - centre / factor)[:, None]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return each(
-        images, lambda image, _: cv2.warpAffine(image, inverse, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    )
+def zoom_matrix(side: int, factor: float) -> np.ndarray:
+    """Weights (side, side) that enlarge one axis by linear interpolation, as published: not quite about the centre.
+
+    The middle ``ceil(side / factor)`` pixels are stretched from first to last over ``round(kept * factor)``, of which the
+    middle ``side`` stay; both middles are rounded down.
+    """
+    kept = math.ceil(side / factor)
+    stretched = round(kept * factor)
+    places = (side - kept) // 2 + (np.arange(side) + (stretched - side) // 2) * ((kept - 1) / (stretched - 1))
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(side))).astype(np.float32)

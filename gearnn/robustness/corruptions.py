@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import zlib
-from typing import Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from gearnn.errors import UserError
 from gearnn.robustness import blur, digital, noise, weather
 
 SEVERITIES = (1, 2, 3, 4, 5)
+SMALLEST = 8
+_AT_ONCE = 256  # bounds the memory of intermediate results
 
 _FUNCTIONS: Dict[str, Callable[[np.ndarray, int, noise.Streams], np.ndarray]] = {
     "gaussian_noise": noise.gaussian_noise,
@@ -45,39 +47,68 @@ def corrupt(
     """Corrupt images with CIFAR-10-C's published parameters (Hendrycks & Dietterich, ICLR 2019).
 
     Args:
-        images: uint8 (N, C, H, W), C = 1 or 3, sides of at least 8 pixels.
+        images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB), sides of at least 8 pixels.
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        seed: with the name, the severity and an image's index it decides what happens to that image, whatever the batch.
-        indices: (N,) positions in the data set; 0, 1, … by default.
+        seed: any integer, taken modulo 2**32. With the name, the severity and an image's index it decides what happens to
+            that image, whatever else is in the batch.
+        indices: (N,) positions in the data set, not negative; 0, 1, … by default.
 
     Returns:
         uint8 (N, C, H, W).
 
     Raises:
-        UserError: for an unknown name (with suggestions), another severity, or images of another kind.
+        UserError: for an unknown name (with suggestions), another severity, or images or indices of another kind.
     """
     check(name, severity)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < 8:
-        raise UserError(
-            f"corruptions take uint8 images (N, 1 or 3, H, W) of at least 8 pixels, not {images.dtype} {images.shape}"
-        )
-    if not len(images):
-        return images.copy()
-    keys = np.arange(len(images)) if indices is None else np.asarray(indices)
-    purpose = zlib.crc32(f"{name} {severity}".encode())
-    first = seed % 2**32 << 32 | purpose
-    streams = [np.random.Generator(np.random.Philox(key=np.array([first, key], np.uint64))) for key in keys]
-    corrupted = _FUNCTIONS[name](images.astype(np.float32) / 255, severity, streams)
-    # Truncated, as in the published files; the small term keeps unchanged pixels unchanged.
-    return (np.clip(corrupted, 0, 1) * 255 + 1e-3).astype(np.uint8)
+    images = _checked_images(images)
+    positions = _checked_indices(indices, len(images))
+    corrupted = np.empty(images.shape, np.uint8)
+    for start in range(0, len(images), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        streams = _streams(name, severity, seed, positions[rows])
+        changed = _FUNCTIONS[name](images[rows].astype(np.float32) / 255, severity, streams)
+        # Truncated, as in the published files; the small term keeps unchanged pixels unchanged.
+        corrupted[rows] = np.clip(changed, 0, 1) * 255 + 1e-3
+    return corrupted
 
 
 def check(name: str, severity: int) -> None:
     """Raise UserError unless both are known."""
-    if name not in _FUNCTIONS:
-        close = difflib.get_close_matches(name, CORRUPTIONS, n=2, cutoff=0.4)
+    if name not in CORRUPTIONS:
+        close = difflib.get_close_matches(str(name), CORRUPTIONS, n=2, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(CORRUPTIONS)}"
         raise UserError(f"there is no corruption called {name!r}: {hint}")
-    if severity not in SEVERITIES:
-        raise UserError(f"severity goes from 1 to 5, not {severity!r}")
+    if not isinstance(severity, (int, np.integer)) or isinstance(severity, bool) or severity not in SEVERITIES:
+        raise UserError(f"severity is a whole number from 1 to 5, not {severity!r}")
+
+
+def _checked_images(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < SMALLEST:
+        raise UserError(
+            f"corruptions take uint8 images (N, 1 or 3, H, W) of at least {SMALLEST} pixels, "
+            f"not {images.dtype} {tuple(images.shape)}"
+        )
+    return images
+
+
+def _checked_indices(indices: Optional[Union[Sequence[int], np.ndarray]], count: int) -> np.ndarray:
+    if indices is None:
+        return np.arange(count)
+    positions = np.asarray(indices)
+    empty = count == 0 and positions.size == 0
+    if positions.shape != (count,) or not (empty or (np.issubdtype(positions.dtype, np.integer) and positions.min() >= 0)):
+        raise UserError(
+            f"indices must be {count} whole numbers from 0 on, one per image, not {positions.dtype} {tuple(positions.shape)}"
+            + (f" from {positions.min()} on" if positions.size else "")
+        )
+    return positions
+
+
+def _streams(name: str, severity: int, seed: int, positions: np.ndarray) -> List[np.random.Generator]:
+    """One generator per image; the key is 64 bits of seed and purpose, and 64 of the position."""
+    purpose = (int(seed) % 2**32) << 32 | zlib.crc32(f"{name} {severity}".encode())
+    keys = np.empty((len(positions), 2), np.uint64)
+    keys[:, 0], keys[:, 1] = purpose, positions
+    return [np.random.Generator(np.random.Philox(key=key)) for key in keys]

@@ -6,10 +6,12 @@ lengths, given in pixels at 32×32, scale with the shorter side.
 
 from __future__ import annotations
 
+from typing import Tuple
+
 import cv2
 import numpy as np
 
-from gearnn.robustness.blur import each, enlarged, gaussian_blur, line_kernel, pixel_scale
+from gearnn.robustness.blur import along_lines, each, line_kernel, pixel_scale, zoom_matrix
 from gearnn.robustness.noise import Streams
 
 # mean, deviation, enlargement, threshold, blur radius, blur deviation, share of the image kept
@@ -23,43 +25,67 @@ SNOW = (
 FROST = ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # weight of the image, of the ice
 FOG = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))  # density, decay of the roughness
 BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
-_ICE_TINT = (0.80, 0.90, 1.0)
+# Colour, spread of the patches' means and contrast within a patch of each of the five photographs of frost, as measured on
+# 32×32 patches at the published reduction. Two of the five are equally white.
+ICE = (
+    ((0.31, 0.58, 0.65), 0.042, 0.057),
+    ((0.78, 0.79, 0.83), 0.035, 0.072),
+    ((0.78, 0.79, 0.83), 0.035, 0.072),
+    ((0.56, 0.62, 0.67), 0.042, 0.103),
+    ((0.41, 0.45, 0.50), 0.066, 0.135),
+)
+ICE_DECAY, ICE_GRAIN = 1.3, 0.6  # of the patches; share of the variance that is fine grain
 
 
 def snow(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Streaks of thresholded noise over a whitened image, twice: once upside down."""
     mean, deviation, zoom, threshold, radius, spread, keep = SNOW[severity - 1]
     scale = pixel_scale(images)
-    height, width = images.shape[-2:]
-    flakes = np.stack([stream.normal(mean, deviation, (1, height, width)) for stream in streams]).astype(np.float32)
-    flakes = enlarged(flakes, zoom * max(scale, 1.0))
+    height, width = reference_sides(images)
+    flakes = np.stack([stream.standard_normal((height, width), dtype=np.float32) for stream in streams]) * deviation + mean
+    flakes = zoom_matrix(height, zoom) @ flakes @ zoom_matrix(width, zoom).T
     flakes[flakes < threshold] = 0
     flakes = (np.floor(np.clip(flakes, 0, 1) * 255) / 255).astype(np.float32)
     kernels = [line_kernel(radius * scale, spread * scale, stream.uniform(-135, -45)) for stream in streams]
-    flakes = each(flakes, lambda image, i: cv2.filter2D(image, -1, kernels[i], borderType=cv2.BORDER_REPLICATE))
+    streaks = along_lines(resized(flakes[:, None], images), kernels)
     whitened = keep * images + (1 - keep) * np.maximum(images, luma(images) * 1.5 + 0.5)
-    return whitened + flakes + flakes[:, :, ::-1, ::-1]
+    return whitened + streaks + streaks[:, :, ::-1, ::-1]
 
 
 def frost(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
-    """A weighted sum with ice. The published one uses photographs of frost; this ice is generated, see `_ice`."""
+    """A weighted sum with ice. The published one cuts it out of photographs of frost; this ice is generated, see `ice`."""
     weight, ice_weight = FROST[severity - 1]
-    tint = np.array(_ICE_TINT if images.shape[1] == 3 else (sum(_ICE_TINT) / 3,), np.float32).reshape(1, -1, 1, 1)
-    return weight * images + ice_weight * tint * _ice(images, streams)
+    height, width = reference_sides(images)
+    layer = resized(ice(streams, height, width), images)
+    return weight * images + ice_weight * (layer if images.shape[1] == 3 else luma(layer))
 
 
-def _ice(images: np.ndarray, streams: Streams) -> np.ndarray:
-    """Crystal-like ridges (N, 1, H, W) in [0, 1]: creases of two fractals, sharpened along a random direction, on a haze."""
-    height, width = images.shape[-2:]
+def ice(streams: Streams, height: int, width: int) -> np.ndarray:
+    """Tinted, grainy patches (N, 3, H, W) in [0, 1], with the colours and contrasts of the published photographs."""
+    kinds = [ICE[stream.integers(len(ICE))] for stream in streams]
+    tints = np.array([kind[0] for kind in kinds], np.float32)[:, :, None, None]
+    shifts = np.array([kind[1] * stream.standard_normal() for kind, stream in zip(kinds, streams)], np.float32)
+    contrasts = np.array([kind[2] for kind in kinds], np.float32)
+    patches = plasma(streams, height, width, ICE_DECAY)
+    patches = (patches - patches.mean(axis=(1, 2), keepdims=True)) / patches.std(axis=(1, 2), keepdims=True)
+    grain = np.stack([stream.standard_normal((height, width), dtype=np.float32) for stream in streams])
+    texture = (1 - ICE_GRAIN) ** 0.5 * patches + ICE_GRAIN**0.5 * grain
+    return np.clip(tints + (texture * contrasts[:, None, None] + shifts[:, None, None])[:, None], 0, 1)
+
+
+def reference_sides(images: np.ndarray) -> Tuple[int, int]:
+    """(height, width) of the images made smaller or larger until their shorter side is 32."""
     scale = pixel_scale(images)
-    creases = [1 - np.abs(2 * plasma(streams, height, width, decay) - 1) for decay in (1.6, 2.2)]
-    ridges = np.maximum(*creases)[:, None] ** 4
-    kernels = [line_kernel(4 * scale, 1.5 * scale, stream.uniform(0, 360)) for stream in streams]
-    streaks = each(
-        ridges.astype(np.float32), lambda image, i: cv2.filter2D(image, -1, kernels[i], borderType=cv2.BORDER_REFLECT_101)
-    )
-    haze = gaussian_blur(plasma(streams, height, width, 3.0)[:, None], scale)
-    return np.clip(0.35 * haze + 0.75 * streaks, 0, 1).astype(np.float32)
+    return round(images.shape[2] / scale), round(images.shape[3] / scale)
+
+
+def resized(layers: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Layers (N, C, h, w) at the height and width of the images."""
+    height, width = images.shape[2:]
+    if layers.shape[2:] == (height, width):
+        return layers
+    method = cv2.INTER_AREA if height < layers.shape[2] else cv2.INTER_LINEAR
+    return each(layers, lambda layer, _: cv2.resize(layer, (width, height), interpolation=method))
 
 
 def fog(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
@@ -67,36 +93,35 @@ def fog(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     density, decay = FOG[severity - 1]
     highest = images.max(axis=(1, 2, 3), keepdims=True)
     height, width = images.shape[-2:]
-    mist = plasma(streams, height, width, decay)[:, None].astype(np.float32)
+    mist = plasma(streams, height, width, decay)[:, None]
     return (images + density * mist) * highest / (highest + density)
 
 
 def plasma(streams: Streams, height: int, width: int, decay: float) -> np.ndarray:
-    """Diamond-square fractals (N, H, W) in [0, 1]; each halving of the step divides the displacements by ``decay``².
+    """Diamond-square fractals float32 (N, H, W) in [0, 1]: random displacements shrink by ``decay``² as the step is halved.
 
     Fournier, Fussell & Carpenter (1982), on a torus whose side is a power of two, cut to size.
     """
     side = 1 << (max(height, width, 2) - 1).bit_length()
-    grid = np.zeros((len(streams), side, side))
-    step, wobble = side, 100.0
+    draws = np.stack([stream.random(side * side, dtype=np.float32) for stream in streams]) * 2 - 1
+    grid = np.zeros((len(streams), side, side), np.float32)
+    step, amplitude, used = side, 1.0, 0
     while step >= 2:
         half = step // 2
+        count = (side // step) ** 2
+        shape = (len(streams), side // step, side // step)
+        wobbles = [draws[:, used + i * count : used + (i + 1) * count].reshape(shape) * amplitude for i in range(3)]
         corners = grid[:, ::step, ::step]
         squares = corners + np.roll(corners, -1, 1)
-        squares = squares + np.roll(squares, -1, 2)
-        grid[:, half::step, half::step] = squares / 4 + _wobbles(streams, squares.shape, wobble)
-        centres = grid[:, half::step, half::step]
-        above_below = centres + np.roll(centres, 1, 1) + corners + np.roll(corners, -1, 2)
-        left_right = centres + np.roll(centres, 1, 2) + corners + np.roll(corners, -1, 1)
-        grid[:, ::step, half::step] = above_below / 4 + _wobbles(streams, squares.shape, wobble)
-        grid[:, half::step, ::step] = left_right / 4 + _wobbles(streams, squares.shape, wobble)
-        step, wobble = half, wobble / decay
+        centres = (squares + np.roll(squares, -1, 2)) / 4 + wobbles[0]
+        across = centres + np.roll(centres, 1, 1) + corners + np.roll(corners, -1, 2)
+        down = centres + np.roll(centres, 1, 2) + corners + np.roll(corners, -1, 1)
+        grid[:, half::step, half::step] = centres
+        grid[:, ::step, half::step] = across / 4 + wobbles[1]
+        grid[:, half::step, ::step] = down / 4 + wobbles[2]
+        step, amplitude, used = half, amplitude / decay**2, used + 3 * count
     grid -= grid.min(axis=(1, 2), keepdims=True)
     return (grid / grid.max(axis=(1, 2), keepdims=True))[:, :height, :width]
-
-
-def _wobbles(streams: Streams, shape: tuple, wobble: float) -> np.ndarray:
-    return np.stack([stream.uniform(-wobble, wobble, shape[1:]) for stream in streams]) * wobble / 100.0
 
 
 def brightness(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:

@@ -94,3 +94,48 @@ def test_nothing_to_measure_is_an_error(split: Split) -> None:
         benchmark(Brightness(0.5), split, corruptions=("gausian_noise",))
     with pytest.raises(UserError, match="at least one"):
         benchmark(Brightness(0.5), Split(split.images[:0], split.labels[:0]))
+
+
+def test_every_part_keeps_its_own_mode(split: Split) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.free, self.frozen, self.score = nn.Dropout(), nn.BatchNorm2d(3), Brightness(_threshold(split))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert not self.training and not self.free.training
+            return self.score(self.frozen(self.free(images)))
+
+        def run(self) -> None:
+            raise AssertionError("a torch module is not an engine runtime")
+
+    net = Net().train()
+    net.frozen.eval()
+    benchmark(net, split, corruptions=("fog",), severities=(1,))
+    assert net.training and net.free.training and not net.frozen.training
+
+    def broken(images: np.ndarray) -> np.ndarray:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        benchmark_models({"net": net, "broken": broken}, split, corruptions=("fog",), severities=(1,))
+    assert net.training and not net.frozen.training
+
+
+def test_models_that_cannot_be_asked_are_errors(split: Split) -> None:
+    with pytest.raises(UserError, match="'model' is a str"):
+        benchmark("model.onnx", split)
+    with pytest.raises(UserError, match=r"\(images, classes\)"):
+        benchmark(lambda images: np.zeros(len(images)), split)
+
+
+def test_senseless_requests_are_errors(split: Split) -> None:
+    model = Brightness(0.5)
+    with pytest.raises(UserError, match="twice"):
+        benchmark(model, split, corruptions=("fog", "fog"))
+    with pytest.raises(UserError, match="twice"):
+        benchmark(model, split, severities=(1, 1))
+    with pytest.raises(UserError, match="batch_size"):
+        benchmark(model, split, batch_size=0)
+    with pytest.raises(UserError, match="a label for each"):
+        benchmark(model, Split(split.images, split.labels[:-1]))

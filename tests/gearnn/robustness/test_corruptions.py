@@ -9,6 +9,7 @@ import pytest
 
 from gearnn.errors import UserError
 from gearnn.robustness import CORRUPTIONS, SEVERITIES, corrupt
+from gearnn.robustness.corruptions import _AT_ONCE
 
 # By the published parameters, these do not get further from the image with every severity: glass blur trades shift for
 # passes, frost trades the image's weight for the ice's, elastic trades the affine jitter for the displacement field.
@@ -111,6 +112,9 @@ def test_jpeg_is_pillows(photos: np.ndarray) -> None:
         (("fogg", 1), "did you mean fog"),
         (("fog", 6), "1 to 5"),
         (("fog", 0), "1 to 5"),
+        (("fog", 2.0), "whole number"),
+        (("fog", True), "whole number"),
+        ((None, 1), "no corruption called None"),
     ],
 )
 def test_unknown_corruptions_and_severities_are_errors(arguments: tuple, message: str, photos: np.ndarray) -> None:
@@ -123,3 +127,31 @@ def test_other_images_are_errors(photos: np.ndarray) -> None:
         with pytest.raises(UserError, match="uint8 images"):
             corrupt(wrong, "fog", 1)
     assert corrupt(photos[:0], "fog", 1).shape == (0, 3, 32, 32)
+
+
+def test_large_and_negative_seeds_keep_corruptions_apart(photos: np.ndarray) -> None:
+    for seed in (2**31, 2**32 - 1, -1, np.int64(2**31 + 5)):
+        first = corrupt(photos, "gaussian_noise", 4, seed=seed).astype(int) - photos
+        second = corrupt(photos, "gaussian_noise", 5, seed=seed).astype(int) - photos
+        assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.05
+    assert np.array_equal(corrupt(photos, "fog", 2, seed=-1), corrupt(photos, "fog", 2, seed=2**32 - 1))
+
+
+@pytest.mark.parametrize("name", ["shot_noise", "glass_blur", "zoom_blur", "frost"])
+def test_more_images_than_are_worked_on_at_once(name: str, photos: np.ndarray) -> None:
+    many = np.concatenate([photos] * (_AT_ONCE // len(photos) + 2))[: _AT_ONCE + 5]
+    last = np.arange(_AT_ONCE - 2, _AT_ONCE + 5)
+    assert np.array_equal(corrupt(many, name, 4)[last], corrupt(many[last], name, 4, indices=last))
+
+
+@pytest.mark.parametrize("indices", [[0, 1], np.arange(48.0), np.arange(48) - 1, np.zeros((48, 1), int)])
+def test_other_indices_are_errors(indices: np.ndarray, photos: np.ndarray) -> None:
+    with pytest.raises(UserError, match="indices must be 48 whole numbers"):
+        corrupt(photos, "fog", 1, indices=indices)
+
+
+def test_the_images_given_stay_as_they_are(photos: np.ndarray) -> None:
+    before = photos.copy()
+    for name in CORRUPTIONS:
+        corrupt(photos, name, 5)
+    assert np.array_equal(photos, before)
