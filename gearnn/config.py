@@ -146,9 +146,9 @@ def preset(name: str) -> RunConfig:
             arch="mobilenet_v1",
             seed_width=0.125,
             baseline=True,
-            epochs=Epochs(seed=10, regrow=6, era=30),
+            epochs=Epochs(seed=10, regrow=6, era=40),
             budget=Budget(growth_ratio=0.9),
-            augmentation=Augmentation(pad=2, flip=False),
+            augmentation=Augmentation(pad=1, flip=False),
             optimizer=Optimizer(batch_size=64),
         ),
     }

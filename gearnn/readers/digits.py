@@ -12,7 +12,7 @@ SIZE = 32
 
 
 def read() -> Source:
-    """The digits, uint8 (1797, 1, 32, 32): values 0..16 stretched to 0..255, then resized bicubically.
+    """The digits, uint8 (1797, 1, 32, 32), as ink on paper: 0..16 (ink) becomes 255..0, then resized bicubically.
 
     The scans are the test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998).
 
@@ -24,7 +24,7 @@ def read() -> Source:
     except ImportError as error:
         raise UserError("The embedded digits need scikit-learn: pip install 'gearnn[train]', or give your own data.") from error
     bunch = load_digits()
-    scans = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    scans = np.rint(255 - bunch.images * (255 / 16)).astype(np.uint8)
     images = np.stack([fit_array(scan[None], SIZE, 1) for scan in scans])
     return Source(
         name="digits",
@@ -32,5 +32,5 @@ def read() -> Source:
         classes=tuple(str(name) for name in bunch.target_names),
         train=Part(images, bunch.target.astype(np.int64)),
         test=None,
-        notes=(f"8x8 scans brought to {SIZE}x{SIZE}",),
+        notes=(f"8x8 scans, dark on white, brought to {SIZE}x{SIZE}",),
     )

@@ -18,10 +18,11 @@ def test_the_scans_survive_the_enlargement():
     assert source.train.images.dtype == np.uint8
     assert source.classes == tuple("0123456789")
     assert source.test is None
-    scans = sklearn_datasets.load_digits().images * (255 / 16)
+    scans = 255 - sklearn_datasets.load_digits().images * (255 / 16)  # ink on paper
     means = source.train.images.reshape(-1, 8, 4, 8, 4).mean((2, 4))
     assert np.corrcoef(means.ravel(), scans.ravel())[0, 1] > 0.98
     assert source.train.images.max() == 255
+    assert source.train.images.mean() > 128
 
 
 def test_without_scikit_learn(monkeypatch):
