@@ -20,6 +20,10 @@ class InfoArguments:
       gearnn info --json
     """
 
+    seed: int = 0
+    """Taken by every command; here nothing is drawn, so it changes nothing."""
+    device: str = "auto"
+    """Ask for one device, cpu or cuda: if it cannot be had, the command says why and exits with 2."""
     json: bool = False
     """Print the facts on standard output as JSON."""
 
@@ -35,6 +39,10 @@ PARTS = {
 def main(arguments: List[str]) -> int:
     """Print the facts."""
     options = parse(InfoArguments, arguments, "info")
+    if options.device not in ("auto", "cpu"):
+        from gearnn.device import choose_device
+
+        choose_device(options.device)
     facts = gather()
     if options.json:
         print_json(facts)

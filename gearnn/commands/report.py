@@ -25,6 +25,10 @@ class ReportArguments:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder."""
+    seed: int = 0
+    """Taken by every command; here nothing is drawn, so it changes nothing."""
+    device: str = "auto"
+    """Taken by every command; writing a page uses none, so it changes nothing."""
     json: bool = False
     """Print where the page is as JSON."""
 

@@ -29,10 +29,7 @@ def test_help_has_an_example_and_the_common_options(command: str, capsys: pytest
     assert _exit_code([command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"gearnn {command}" in shown.split("options", 1)[0].split("usage", 1)[1].split("\n", 1)[1]
-    assert "--json" in shown
-    if command not in ("report", "info"):
-        assert "--seed" in shown
-        assert "--device" in shown
+    assert all(option in shown for option in ("--json", "--seed", "--device"))
 
 
 def test_wrong_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture) -> None:
@@ -68,6 +65,7 @@ def test_wrong_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture) -
         (["profile", "absent.onnx"], "absent.onnx"),
         (["profile", "absent.onnx", "--device", "cuda"], "leave out --device"),
         (["report", "absent"], "absent"),
+        (["info", "--device", "toaster"], "no device called"),
     ],
 )
 def test_mistakes_get_one_sentence_and_exit_code_2(
