@@ -162,6 +162,8 @@ def resolved(config: RunConfig) -> RunConfig:
     data = config.data or (Path(os.environ["GEARNN_DATA"]) if os.environ.get("GEARNN_DATA") else None)
     out = config.out or Path("runs") / f"{config.arch}-{config.method}-{config.seed}"
     budget = config.budget
+    if budget.params is not None and budget.growth_ratio == preset(config.preset).budget.growth_ratio:
+        budget = Budget(params=budget.params)  # an option that was given takes the place of the preset's budget
     if budget == Budget():
         budget = Budget(growth_ratio=PAPER_GROWTH_RATIO.get(config.arch, 0.9))
     return dataclasses.replace(config, data=data.absolute() if data else None, out=out, budget=budget)

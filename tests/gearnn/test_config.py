@@ -36,6 +36,9 @@ def test_resolving_fills_in_folder_and_the_papers_growth_ratio() -> None:
         assert filled.budget == Budget(growth_ratio=ratio)
         assert str(filled.out) == f"runs/{arch}-gearnn-2-7"
     assert resolved(RunConfig(budget=Budget(params=10**6))).budget == Budget(params=10**6)
+    demo = preset("demo")
+    given = dataclasses.replace(demo, budget=dataclasses.replace(demo.budget, params=10**6))
+    assert resolved(given).budget == Budget(params=10**6)
 
 
 def test_differences_name_what_would_make_it_another_run() -> None:
