@@ -15,7 +15,7 @@ from gearnn.engine.export import export_onnx
 from gearnn.engine.profile import profile_latency
 from gearnn.engine.runtimes import load_runtime
 from gearnn.models import count_parameters
-from gearnn.network import Card, load_deployable
+from gearnn.network import load_deployable
 from gearnn.progress import Progress
 from gearnn.robustness import benchmark_models
 
@@ -79,8 +79,3 @@ def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:
             "latency_ms_p50": latencies[0]["p50_ms"],
             "latency": latencies,
         }
-
-
-def card_summary(card: Card) -> Dict[str, Any]:
-    """The part of a card that belongs in result.json."""
-    return {"arch": card.arch, "classes": list(card.classes), "image_size": card.image_size, "in_chans": card.in_chans}

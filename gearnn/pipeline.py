@@ -23,9 +23,8 @@ from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
 from gearnn.growth.graph import trace_channels
 from gearnn.growth.select import check_reach
-from gearnn.measure import card_summary, deploy, judge, time_engine
+from gearnn.measure import deploy, judge, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
-from gearnn.network import load_network
 from gearnn.phases import Phase, phases_of
 from gearnn.progress import Progress, no_progress
 from gearnn.trainer import Trainer, checkpoint_path, network_path
@@ -70,15 +69,18 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
             "the GPU ran out of memory: start a new run with a lower --optimizer.batch-size, --augmentation.views or --budget"
         ) from error
 
-    networks, engine = _measure([phase for phase in phases if phase.keeps], folder, dataset, config, threads, progress)
+    networks, engine = _measure(phases, folder, dataset, config, threads, progress)
     save_examples(folder / "examples.npz", dataset, config)
     result = {
         **_outcome(networks, engine),
-        **card_summary(trainer.card),
+        "arch": config.arch,
+        "classes": list(dataset.classes),
+        "image_size": dataset.image_size,
+        "in_chans": dataset.in_chans,
         "method": config.method,
         "preset": config.preset,
         "dataset": _provenance(dataset),
-        "width_layers": _width_layers(folder),
+        "width_layers": trainer.model.width_layers,
         "growth": trainer.progression.growth,
         "phases": trainer.progression.phases,
         **_conditions(threads, str(device)),
@@ -163,31 +165,26 @@ def _check_budget(config: RunConfig, dataset: Dataset) -> None:
     check_reach(graph, unit, cost, limit, config.growth.round_to)
 
 
-def _measure(kept: List[Phase], folder: Path, dataset: Dataset, config: RunConfig, threads: int, progress: Progress) -> Any:
+def _measure(
+    phases: List[Phase], folder: Path, dataset: Dataset, config: RunConfig, threads: int, progress: Progress
+) -> Tuple[List[Dict[str, Any]], Dict[str, Any]]:
     """Each kept network exported, compared with torch and judged on its engine; and the final engine's latency."""
-    names = [phase.keeps for phase in kept if phase.keeps]
-    files = {name: folder / "networks" / f"{name}.onnx" for name in names}
+    kept = {phase.keeps: phase for phase in phases if phase.keeps}
+    files = {name: folder / "networks" / f"{name}.onnx" for name in kept}
     images = dataset.test.images[:256].astype(np.float32) / 255
     facts = {}
-    for done, name in enumerate(names):
+    for done, name in enumerate(kept):
         facts[name] = deploy(network_path(folder, name), files[name], images, threads)
-        progress("export", done + 1, len(names))
+        progress("export", done + 1, len(kept))
     scores = judge(files, dataset, config.seed, threads, progress)
     for source, target in (("robust.safetensors", "model.safetensors"), ("robust.onnx", "model.onnx")):
         content = (folder / "networks" / source).read_bytes()
         with replacing(folder / target) as temporary:
             temporary.write_bytes(content)
     networks = [
-        {"name": phase.keeps, "label": phase.label, "phase": phase.name, **facts[phase.keeps], **scores[phase.keeps]}
-        for phase in kept
-        if phase.keeps
+        {"name": name, "label": phase.label, "phase": phase.name, **facts[name], **scores[name]} for name, phase in kept.items()
     ]
     return networks, time_engine(folder / "model.onnx", threads, config.seed)
-
-
-def _width_layers(folder: Path) -> List[str]:
-    model, _ = load_network(folder / "model.safetensors")
-    return list(model.width_layers)  # type: ignore[arg-type]
 
 
 def _can_report() -> bool:

@@ -21,7 +21,7 @@ from gearnn.files import write_text
 from gearnn.growth import grow
 from gearnn.losses import consistency_loss
 from gearnn.memory import peak_mb, reset_peak
-from gearnn.models import Normalize, create_model, scaled_widths, widths_of
+from gearnn.models import Normalize, scaled_widths, widths_of
 from gearnn.network import Card, save_network
 from gearnn.phases import Phase
 from gearnn.progress import Progress
@@ -209,4 +209,4 @@ def _untrained(card: Card, key: int) -> nn.Module:
     """A network whose weights depend on the key alone; torch's generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key % 2**63)
-        return create_model(card.arch, len(card.classes), card.widths, card.in_chans)
+        return card.build()
