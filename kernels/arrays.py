@@ -1,0 +1,74 @@
+"""Arrays of any library, passed on without a copy: NumPy, torch (CPU and CUDA), CuPy, anything with DLPack.
+
+torch and CuPy are recognised by what their arrays offer and are never imported here: whoever made the array has done so.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Tuple
+
+import numpy as np
+
+
+def on_device(array: Any) -> bool:
+    """Whether the array lies in GPU memory."""
+    return hasattr(array, "__cuda_array_interface__")
+
+
+def dtype_name(array: Any) -> str:
+    """The type of the elements as NumPy would call it, "bfloat16" included."""
+    return str(array.dtype).rsplit(".", 1)[-1]
+
+
+def host_view(array: Any) -> np.ndarray:
+    """A CPU array as NumPy array on the same memory, strides kept; bfloat16, which NumPy lacks, as its uint16 bits.
+
+    Raises:
+        ValueError: for what is no array in CPU memory.
+    """
+    if isinstance(array, np.ndarray):
+        return array
+    if on_device(array) or not hasattr(array, "__dlpack__"):
+        raise ValueError(f"expected an array in CPU memory (NumPy, torch or DLPack), got {type(array).__name__}.")
+    if _is_tensor(array):
+        plain = array.detach()
+        if dtype_name(plain) == "bfloat16":
+            return plain.view(_torch().int16).numpy().view(np.uint16)
+        return plain.numpy()
+    return np.from_dlpack(array)
+
+
+def empty_like_kind(array: Any, shape: Tuple[int, ...], dtype: str) -> Any:
+    """A new array of the same library on the same device, C-contiguous, not initialised."""
+    if _is_tensor(array):
+        return _torch().empty(shape, dtype=getattr(_torch(), dtype), device=array.device)
+    if on_device(array):
+        return sys.modules["cupy"].empty(shape, dtype)
+    return np.empty(shape, dtype)
+
+
+def current_stream(array: Any) -> int:
+    """The CUDA stream that the array's library works on now, as a pointer; 0 is the default stream."""
+    if _is_tensor(array):
+        return int(_torch().cuda.current_stream(array.device).cuda_stream)
+    if "cupy" in sys.modules:
+        return int(sys.modules["cupy"].cuda.get_current_stream().ptr)
+    return 0
+
+
+def to_host(array: Any) -> np.ndarray:
+    """A NumPy array of the same values: a view where the array lies in CPU memory, else a copy."""
+    if _is_tensor(array):
+        return host_view(array.detach().cpu())
+    if on_device(array):
+        return np.asarray(array.get())
+    return host_view(array)
+
+
+def _is_tensor(array: Any) -> bool:
+    return "torch" in sys.modules and isinstance(array, _torch().Tensor)
+
+
+def _torch() -> Any:
+    return sys.modules["torch"]
