@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from torch import nn
 
-from gearnn.augment.reference import apply_plan
 from gearnn.config import Augmentation
 from gearnn.errors import UserError
+from gearnn.kernels.era import era_views
 from gearnn.kernels.era_plan import EraPlan, draw_plan
 
 Indices = Union[Sequence[int], np.ndarray, torch.Tensor]
@@ -29,6 +29,10 @@ class ERA(nn.Module):
         alpha: of the Dirichlet over chains and the Beta between the clean image and the mixture.
         pad: crop offsets are drawn from [-pad, pad] pixels over a black border.
         flip: mirror left-right with probability 1/2. Crop and flip are shared by all views of an image.
+        mean: with ``std``, per channel on the scale of [0, 1]: the views come out normalised.
+        dtype: of the views, torch.float32 or torch.float16.
+        memory_format: torch.channels_last lays the views out for convolutions that prefer it.
+        backend: "auto", or one of the kernels' back ends by name ("numba", "cuda", "reference").
 
     Raises:
         ValueError: one sentence, if a setting is out of its range.
@@ -44,6 +48,11 @@ class ERA(nn.Module):
         *,
         pad: int = 0,
         flip: bool = False,
+        mean: Optional[Sequence[float]] = None,
+        std: Optional[Sequence[float]] = None,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         self.severity = severity
@@ -53,6 +62,11 @@ class ERA(nn.Module):
         self.alpha = alpha
         self.pad = pad
         self.flip = flip
+        self.mean = mean
+        self.std = std
+        self.dtype = dtype
+        self.memory_format = memory_format
+        self.backend = backend
         self.plan([], seed=0, image_size=(1, 1))  # refuses settings out of range here, not at the first batch
 
     def plan(self, indices: Indices, *, seed: int, epoch: int = 0, image_size: Tuple[int, int]) -> EraPlan:
@@ -99,10 +113,12 @@ class ERA(nn.Module):
             plan: executes this plan instead; indices, epoch, seed and the module's own settings are then not used.
 
         Returns:
-            float32 (views, B, C, H, W), or (views, C, H, W) for a single image, in [0, 1], on the device of the images.
+            (views, B, C, H, W), or (views, C, H, W) for a single image, on the device of the images; in [0, 1] if there is no
+            mean and std to normalise with.
 
         Raises:
             ValueError: one sentence, if the images, the indices or the plan do not fit.
+            KernelError: if the back end asked for cannot run here.
         """
         batch = to_levels(images)
         single = batch.ndim == 3
@@ -115,7 +131,16 @@ class ERA(nn.Module):
                 indices = np.arange(len(batch))
             height, width = batch.shape[-2:]
             plan = self.plan(indices, seed=seed, epoch=epoch, image_size=(height, width))
-        views = apply_plan(batch, plan)
+        views = era_views(
+            batch,
+            plan,
+            mean=self.mean,
+            std=self.std,
+            dtype=str(self.dtype).rsplit(".", 1)[-1],
+            channels_last=self.memory_format == torch.channels_last,
+            backend=self.backend,
+            threads=torch.get_num_threads(),
+        )
         return views[:, 0] if single else views
 
     def extra_repr(self) -> str:
@@ -144,13 +169,13 @@ def to_levels(images: torch.Tensor) -> torch.Tensor:
     return images.float().mul(255).round_().to(torch.uint8)
 
 
-def era_from(settings: Augmentation, views: int, *, pad: int = 0, flip: bool = False) -> ERA:
-    """ERA with a run's settings.
+def era_from(settings: Augmentation, views: int, *, pad: int = 0, flip: bool = False, **output: Any) -> ERA:
+    """ERA with a run's settings; ``output`` are ERA's own options for what comes out.
 
     Raises:
         UserError: if a setting is out of its range.
     """
     try:
-        return ERA(settings.severity, settings.width, settings.depth, views, settings.alpha, pad=pad, flip=flip)
+        return ERA(settings.severity, settings.width, settings.depth, views, settings.alpha, pad=pad, flip=flip, **output)
     except ValueError as error:
         raise UserError(f"{error} (see the options that begin with --augmentation)") from error

@@ -82,6 +82,7 @@ class Trainer:
     def _train(self, phase: Phase) -> None:
         settings = self.config.optimizer
         feed, optimizer = self._feed(phase), make_optimizer(self.model, settings, self.momentum)
+        normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         amp = Amp(self.device, self.progression.scaler)
         total = phase.epochs * feed.steps()
         for epoch in range(self.progression.epoch, phase.epochs):
@@ -105,7 +106,7 @@ class Trainer:
                     "epochs": phase.epochs,
                     "loss": result.loss,
                     "train_accuracy": result.accuracy,
-                    "test_accuracy": accuracy(self.model, self.dataset.test, feed.normalize, self.device),
+                    "test_accuracy": accuracy(self.model, self.dataset.test, normalize, self.device),
                     "learning_rate": result.learning_rate,
                     "seconds": result.seconds,
                     "images_per_s": result.images / result.seconds,
@@ -171,10 +172,10 @@ class Trainer:
     def _feed(self, phase: Phase) -> Feed:
         settings = self.config.augmentation
         pad = round(settings.pad * self.dataset.image_size / 32)
-        era = era_from(settings, phase.views, pad=pad, flip=settings.flip)
-        normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
-        key = _key(self.config.seed, phase.name)
-        return Feed(self.dataset.train, era, normalize, self.config.optimizer.batch_size, key, self.device)
+        dataset = self.dataset
+        output = {"mean": dataset.mean, "std": dataset.std, "memory_format": torch.channels_last}
+        era = era_from(settings, phase.views, pad=pad, flip=settings.flip, **output)
+        return Feed(dataset.train, era, self.config.optimizer.batch_size, _key(self.config.seed, phase.name), self.device)
 
     def _save(self) -> None:
         self._write_metrics()

@@ -25,14 +25,12 @@ class Feed:
 
     Attributes:
         split: uint8 images (N, C, H, W) and labels (N,).
-        era: yields the views of a batch, float32 in [0, 1].
-        normalize: applied to the views.
+        era: yields the normalised views of a batch.
         key: what makes the draws of a phase differ from another's; with the epoch it decides order and augmentation.
     """
 
     split: Split
     era: ERA
-    normalize: nn.Module
     batch_size: int
     key: int
     device: torch.device
@@ -50,9 +48,7 @@ class Feed:
             indices = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
             labels = torch.from_numpy(self.split.labels[indices]).to(self.device)
-            views = self.era(images, indices=indices, epoch=epoch, seed=self.key)
-            flat = self.normalize(views.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
-            yield flat.unflatten(0, views.shape[:2]), labels
+            yield self.era(images, indices=indices, epoch=epoch, seed=self.key), labels
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,23 @@ def host_view(array: Any) -> np.ndarray:
     return np.from_dlpack(array)
 
 
-def empty_like_kind(array: Any, shape: Tuple[int, ...], dtype: str) -> Any:
-    """A new array of the same library on the same device, C-contiguous, not initialised."""
+def empty_on_device(array: Any, shape: Tuple[int, ...], dtype: str) -> Any:
+    """A new C-contiguous array on the GPU that ``array`` lies on, of the same library, not initialised."""
     if _is_tensor(array):
         return _torch().empty(shape, dtype=getattr(_torch(), dtype), device=array.device)
-    if on_device(array):
-        return sys.modules["cupy"].empty(shape, dtype)
-    return np.empty(shape, dtype)
+    return sys.modules["cupy"].empty(shape, dtype)
+
+
+def like(result: np.ndarray, array: Any) -> Any:
+    """A NumPy result as an array of the library of ``array``, on its device: in place on the CPU, copied to a GPU."""
+    if _is_tensor(array):
+        return _torch().from_numpy(result).to(array.device)
+    return sys.modules["cupy"].asarray(result) if on_device(array) else result
+
+
+def channels_second(array: Any) -> Any:
+    """(J, B, H, W, C) → (J, B, C, H, W) on the same memory."""
+    return array.permute(0, 1, 4, 2, 3) if _is_tensor(array) else array.transpose(0, 1, 4, 2, 3)
 
 
 def current_stream(array: Any) -> int:

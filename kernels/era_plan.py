@@ -11,7 +11,7 @@ depth 3, views 4) of GEARnn (arXiv 2410.07691).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Optional, Sequence, Tuple, Union
+from typing import ClassVar, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class EraPlan:
     All arrays are C-contiguous.
     """
 
+    family: ClassVar[str] = "augmix"
     ops: np.ndarray
     """int32 (B, V, W, D): positions in OPERATIONS, -1 = no operation (only at the end of a chain)."""
     args: np.ndarray

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def _feed(dataset: Dataset, views: int = 1, key: int = 5) -> Feed:
-    return Feed(dataset.train, ERA(views=views, pad=1), Normalize(dataset.mean, dataset.std), 32, key, CPU)
+    return Feed(dataset.train, ERA(views=views, pad=1, mean=dataset.mean, std=dataset.std), 32, key, CPU)
 
 
 def test_batches_are_normalised_views_of_shuffled_images(tiny_dataset: Dataset) -> None:
@@ -80,7 +80,7 @@ def test_an_epoch_learns(tiny_dataset: Dataset) -> None:
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert last.loss < first.loss
     assert last.images == 96
-    assert accuracy(model, tiny_dataset.test, feed.normalize, CPU) > 0.6
+    assert accuracy(model, tiny_dataset.test, Normalize(tiny_dataset.mean, tiny_dataset.std), CPU) > 0.6
 
 
 def test_a_diverging_loss_says_how_to_go_on(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:

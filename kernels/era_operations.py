@@ -1,0 +1,262 @@
+"""AugMix's nine operations on 256 levels, as steps of a block program, with Pillow's semantics.
+
+Operations are those of ``era_plan.OPERATIONS``. Geometric ones are affine maps in 32.32 fixed point: which pixels have their source
+inside the image is then decided in integers, alike on every back end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .block import Block, Function
+from .era_plan import OPERATIONS
+
+at = np.uint64
+# 32.32 fixed point
+FRACTION_BITS = 32
+ONE = 1 << FRACTION_BITS
+HALF = ONE >> 1
+MASK = ONE - 1
+TO_FLOAT = np.float32(2.0**-24)  # of the upper 24 bits of a fraction, all that a float32 holds
+
+AUTOCONTRAST, EQUALIZE, POSTERIZE, SOLARIZE = (
+    OPERATIONS.index(name) for name in ("autocontrast", "equalize", "posterize", "solarize")
+)
+TABLE = 256  # entries a channel
+
+
+def make_step(block: Block) -> Function:
+    """Compile ``step`` (see ``era_body.make_views``) for one execution.
+
+    Its args are float32 (1,), the argument of posterize and solarize; its words int64 (6,), the affine map of the others;
+    scratch: uint8 tables (C·256,) and int32 counts (C·256,).
+    """
+    column, columns, row, rows, lane, lanes = block.column, block.columns, block.row, block.rows, block.lane, block.lanes
+    barrier, add, lower, raise_, multiply_add = block.barrier, block.add, block.lower, block.raise_, block.multiply_add
+
+    @block.compile
+    def autocontrast(source, table, counts, channels, pixels):  # type: ignore[no-untyped-def]
+        """The table that stretches each channel from its (min, max) to (0, 255)."""
+        for c in range(lane(), channels, lanes()):
+            counts[2 * c], counts[2 * c + 1] = 255, 0
+        barrier()
+        for c in range(channels):
+            low, high = np.uint8(255), np.uint8(0)
+            for i in range(c * pixels + lane(), (c + 1) * pixels, lanes()):
+                value = source[at(i)]
+                if value < low:
+                    low = value
+                if value > high:
+                    high = value
+            lower(counts, 2 * c, np.int32(low))
+            raise_(counts, 2 * c + 1, np.int32(high))
+        barrier()
+        for c in range(channels):
+            low_level, high_level = counts[2 * c], counts[2 * c + 1]
+            if high_level <= low_level:
+                for i in range(lane(), TABLE, lanes()):
+                    table[at(c * TABLE + i)] = i
+            else:
+                scale = 255.0 / np.float64(high_level - low_level)
+                offset = -np.float64(low_level) * scale
+                for i in range(lane(), TABLE, lanes()):
+                    level = multiply_add(np.float64(i), scale, offset)
+                    table[at(c * TABLE + i)] = np.uint8(np.int32(min(max(level, 0.0), 255.0)))
+        barrier()
+
+    @block.compile
+    def equalize(source, table, counts, channels, pixels):  # type: ignore[no-untyped-def]
+        """The table that spreads each channel's levels so that they are about equally frequent."""
+        for i in range(lane(), channels * TABLE, lanes()):
+            counts[at(i)] = 0
+        barrier()
+        for c in range(channels):
+            for i in range(c * pixels + lane(), (c + 1) * pixels, lanes()):
+                add(counts, at(c * TABLE) + at(source[at(i)]), 1)
+        barrier()
+        # In place: how many pixels lie below each level, and in the first place what the last level that occurs has.
+        for c in range(lane(), channels, lanes()):
+            start = c * TABLE
+            below, last = np.int32(0), np.int32(0)
+            for i in range(TABLE):
+                count = counts[at(start + i)]
+                counts[at(start + i)] = below
+                below += count
+                if count > 0:
+                    last = count
+            counts[at(start)] = last
+        barrier()
+        for c in range(channels):
+            start = c * TABLE
+            every = (pixels - counts[at(start)]) // 255
+            if every == 0:
+                for i in range(lane(), TABLE, lanes()):
+                    table[at(start + i)] = i
+            else:
+                # Below 2**24 the quotient of float32 whole numbers, cut off, is the whole-number quotient.
+                half, step = np.float32(every // 2), np.float32(every)
+                for i in range(lane(), TABLE, lanes()):
+                    below_level = np.float32(0) if i == 0 else np.float32(counts[at(start + i)])
+                    table[at(start + i)] = np.uint8(min(np.int32((half + below_level) / step), 255))
+        barrier()
+
+    @block.compile
+    def look_up(source, target, table, channels, pixels):  # type: ignore[no-untyped-def]
+        for c in range(channels):
+            for i in range(c * pixels + lane(), (c + 1) * pixels, lanes()):
+                target[at(i)] = table[at(c * TABLE) + at(source[at(i)])]
+
+    @block.compile
+    def posterize(source, target, bits, size):  # type: ignore[no-untyped-def]
+        mask = np.uint8((0xFF00 >> np.int32(bits)) & 0xFF)
+        for i in range(lane(), size, lanes()):
+            target[at(i)] = source[at(i)] & mask
+
+    @block.compile
+    def solarize(source, target, threshold, size):  # type: ignore[no-untyped-def]
+        for i in range(lane(), size, lanes()):
+            value = source[at(i)]
+            target[at(i)] = value if np.float32(value) < threshold else np.uint8(255) - value
+
+    @block.compile
+    def inside(start, slope, limit, count):  # type: ignore[no-untyped-def]
+        """The range of x in [0, count) for which 0 <= start + slope · x < limit."""
+        if slope == 0:
+            return (0, count) if 0 <= start < limit else (0, 0)
+        if slope > 0:
+            low, high = -(start // slope), -((start - limit) // slope)
+        else:
+            low, high = (start - limit) // -slope + 1, start // -slope + 1
+        low = min(max(low, 0), count)
+        return low, max(low, min(high, count))
+
+    @block.compile
+    def blend_rows(source, target, low, high, top, bottom, start, width, offset, part_x, part_y):  # type: ignore[no-untyped-def]
+        """Pixels [low, high) of a row from the rows that begin at top and bottom, all ``offset`` to the right; clamped."""
+        for x in range(low + column(), high, columns()):
+            left, right = min(max(x + offset, 0), width - 1), min(max(x + offset + 1, 0), width - 1)
+            a, b = np.float32(source[at(top + left)]), np.float32(source[at(top + right)])
+            c, d = np.float32(source[at(bottom + left)]), np.float32(source[at(bottom + right)])
+            upper, under = a + (b - a) * part_x, c + (d - c) * part_x
+            target[at(start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+
+    @block.compile
+    def shift_rows(source, target, slope, x_offset, y_offset, channels, height, width):  # type: ignore[no-untyped-def]
+        """Horizontal shears and translations: every row moves by an amount of its own."""
+        shift_y, part_y = y_offset >> FRACTION_BITS, np.float32((y_offset & MASK) >> 8) * TO_FLOAT
+        for r in range(row(), channels * height, rows()):
+            y = r % height
+            plane, start = (r - y) * width, r * width
+            shift = slope * y + (slope >> 1) + x_offset
+            whole, part_x = shift >> FRACTION_BITS, np.float32((shift & MASK) >> 8) * TO_FLOAT
+            middle = (shift + HALF) >> FRACTION_BITS
+            low, high = min(max(0, -middle), width), max(0, min(width, width - middle))
+            source_y = ((y << FRACTION_BITS) + HALF + y_offset) >> FRACTION_BITS
+            if not 0 <= source_y < height:
+                low, high = width, width
+            for x in range(column(), low, columns()):
+                target[at(start + x)] = 0
+            for x in range(high + column(), width, columns()):
+                target[at(start + x)] = 0
+            top = plane + min(max(y + shift_y, 0), height - 1) * width
+            bottom = plane + min(max(y + shift_y + 1, 0), height - 1) * width
+            inner_low = max(low, min(high, -whole))
+            inner_high = max(inner_low, min(high, width - 1 - whole))
+            blend_rows(source, target, low, inner_low, top, bottom, start, width, whole, part_x, part_y)
+            blend_rows(source, target, inner_high, high, top, bottom, start, width, whole, part_x, part_y)
+            top += whole
+            if part_y != 0:
+                bottom += whole
+                for x in range(inner_low + column(), inner_high, columns()):
+                    a, b = np.float32(source[at(top + x)]), np.float32(source[at(top + x + 1)])
+                    c, d = np.float32(source[at(bottom + x)]), np.float32(source[at(bottom + x + 1)])
+                    upper, under = a + (b - a) * part_x, c + (d - c) * part_x
+                    target[at(start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+            elif part_x != 0:
+                for x in range(inner_low + column(), inner_high, columns()):
+                    a, b = np.float32(source[at(top + x)]), np.float32(source[at(top + x + 1)])
+                    target[at(start + x)] = np.uint8(np.int32(a + (b - a) * part_x))
+            else:
+                for x in range(inner_low + column(), inner_high, columns()):
+                    target[at(start + x)] = source[at(top + x)]
+
+    @block.compile
+    def blend(source, target, start, low, high, at_x, at_y, slope_x, slope_y, channels, height, width):  # type: ignore[no-untyped-def]
+        """Pixels [low, high) of a row of all channels; (at_x, at_y) is the source of pixel 0, less half a pixel; clamped."""
+        pixels = height * width
+        for x in range(low + column(), high, columns()):
+            source_x, source_y = at_x + slope_x * x, at_y + slope_y * x
+            part_x = np.float32((source_x & MASK) >> 8) * TO_FLOAT
+            part_y = np.float32((source_y & MASK) >> 8) * TO_FLOAT
+            whole_x, whole_y = source_x >> FRACTION_BITS, source_y >> FRACTION_BITS
+            left, right = max(whole_x, 0), min(whole_x + 1, width - 1)
+            top, bottom = max(whole_y, 0) * width, min(whole_y + 1, height - 1) * width
+            for c in range(channels):
+                plane = c * pixels
+                a, b = np.float32(source[at(plane + top + left)]), np.float32(source[at(plane + top + right)])
+                c_, d = np.float32(source[at(plane + bottom + left)]), np.float32(source[at(plane + bottom + right)])
+                upper, under = a + (b - a) * part_x, c_ + (d - c_) * part_x
+                target[at(plane + start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+
+    @block.compile
+    def affine(source, target, words, channels, height, width):  # type: ignore[no-untyped-def]
+        """Any affine map; the inner pixels, whose neighbours all exist, are read without bounds."""
+        pixels = height * width
+        slope_x, slope_y = words[0], words[3]
+        for y in range(row(), height, rows()):
+            start = y * width
+            at_x = (slope_x >> 1) + words[1] * y + (words[1] >> 1) + words[2]
+            at_y = (slope_y >> 1) + words[4] * y + (words[4] >> 1) + words[5]
+            low_x, high_x = inside(at_x, slope_x, width << FRACTION_BITS, width)
+            low_y, high_y = inside(at_y, slope_y, height << FRACTION_BITS, width)
+            low = max(low_x, low_y)
+            high = max(low, min(high_x, high_y))
+            for c in range(channels):
+                for x in range(column(), low, columns()):
+                    target[at(c * pixels + start + x)] = 0
+                for x in range(high + column(), width, columns()):
+                    target[at(c * pixels + start + x)] = 0
+            at_x, at_y = at_x - HALF, at_y - HALF
+            low_x, high_x = inside(at_x, slope_x, (width - 1) << FRACTION_BITS, width)
+            low_y, high_y = inside(at_y, slope_y, (height - 1) << FRACTION_BITS, width)
+            inner_low = max(low, min(high, max(low_x, low_y)))
+            inner_high = max(inner_low, min(high, min(high_x, high_y)))
+            blend(source, target, start, low, inner_low, at_x, at_y, slope_x, slope_y, channels, height, width)
+            blend(source, target, start, inner_high, high, at_x, at_y, slope_x, slope_y, channels, height, width)
+            for x in range(inner_low + column(), inner_high, columns()):
+                source_x, source_y = at_x + slope_x * x, at_y + slope_y * x
+                part_x = np.float32((source_x & MASK) >> 8) * TO_FLOAT
+                part_y = np.float32((source_y & MASK) >> 8) * TO_FLOAT
+                corner = (source_y >> FRACTION_BITS) * width + (source_x >> FRACTION_BITS)
+                for c in range(channels):
+                    k = corner + c * pixels
+                    a, b = np.float32(source[at(k)]), np.float32(source[at(k + 1)])
+                    c_, d = np.float32(source[at(k + width)]), np.float32(source[at(k + width + 1)])
+                    upper, under = a + (b - a) * part_x, c_ + (d - c_) * part_x
+                    target[at(c * pixels + start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+
+    @block.compile
+    def step(op, args, words, source, target, table, counts, channels, height, width):  # type: ignore[no-untyped-def]
+        pixels = height * width
+        size = channels * pixels
+        if op < 0:
+            return False
+        if op == AUTOCONTRAST:
+            autocontrast(source, table, counts, channels, pixels)
+            look_up(source, target, table, channels, pixels)
+        elif op == EQUALIZE:
+            equalize(source, table, counts, channels, pixels)
+            look_up(source, target, table, channels, pixels)
+        elif op == POSTERIZE:
+            posterize(source, target, args[0], size)
+        elif op == SOLARIZE:
+            solarize(source, target, args[0], size)
+        elif words[0] == ONE and words[3] == 0 and words[4] == ONE:
+            if words[1] == 0 and words[2] == 0 and words[5] == 0:
+                return False
+            shift_rows(source, target, words[1], words[2], words[5], channels, height, width)
+        else:
+            affine(source, target, words, channels, height, width)
+        return True
+
+    return step

@@ -1,0 +1,58 @@
+"""Work shared by plain threads, for compiled functions that let go of Python's lock.
+
+Plain threads, because a pool of OpenMP threads beside torch's own makes both wait actively for a core, and because they may be
+used from any number of callers and after a fork.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from typing import Callable, List, Optional
+
+
+def usable_threads(threads: Optional[int]) -> int:
+    """The number asked for, or, for None, one for each core that the process may run on.
+
+    Raises:
+        ValueError: below 1.
+    """
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}.")
+    return threads
+
+
+def in_parts(work: Callable[[int, int], None], count: int, threads: int, parts_per_thread: int = 8) -> None:
+    """Call ``work(start, stop)`` until all of range(count) is done, in parts that idle threads take one after the other.
+
+    Raises:
+        Exception: the first that a part raised, once all threads have stopped.
+    """
+    threads = max(1, min(threads, count))
+    if threads == 1:
+        work(0, count)
+        return
+    size = -(-count // (threads * parts_per_thread))
+    starts = itertools.count(0, size)  # next() is atomic
+    errors: List[BaseException] = []
+
+    def take() -> None:
+        try:
+            for start in starts:
+                if start >= count or errors:
+                    return
+                work(start, min(start + size, count))
+        except BaseException as error:  # handed to the caller's thread
+            errors.append(error)
+
+    others = [threading.Thread(target=take, daemon=True) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    take()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
