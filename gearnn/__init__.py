@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ERA": "gearnn.era",
+    "PRIME": "gearnn.prime",
     "Budget": "gearnn.config",
     "RunConfig": "gearnn.config",
     "UserError": "gearnn.errors",
@@ -24,7 +25,19 @@ _HOMES = {
     "run": "gearnn.pipeline",
 }
 
-__all__ = ["ERA", "Budget", "RunConfig", "UserError", "benchmark", "create_model", "grow", "list_models", "load_data", "run"]
+__all__ = [
+    "ERA",
+    "PRIME",
+    "Budget",
+    "RunConfig",
+    "UserError",
+    "benchmark",
+    "create_model",
+    "grow",
+    "list_models",
+    "load_data",
+    "run",
+]
 
 if TYPE_CHECKING:
     from gearnn.config import Budget, RunConfig
@@ -34,6 +47,7 @@ if TYPE_CHECKING:
     from gearnn.growth import grow
     from gearnn.models import create_model, list_models
     from gearnn.pipeline import run
+    from gearnn.prime import PRIME
     from gearnn.robustness import benchmark
 
 

@@ -50,8 +50,8 @@ def era_views(
         KernelError: if the back end cannot run here.
     """
     if not hasattr(images, "dtype") or dtype_name(images) != "uint8" or images.ndim != 4:
-        shape = f"{dtype_name(images)} of shape {tuple(images.shape)}" if hasattr(images, "dtype") else type(images).__name__
-        raise ValueError(f"images must be uint8 (B, C, H, W), got {shape}.")
+        given = f"{dtype_name(images)} of shape {tuple(images.shape)}" if hasattr(images, "dtype") else type(images).__name__
+        raise ValueError(f"images must be uint8 (B, C, H, W), got {given}.")
     batch, channels, height, width = shape = tuple(int(side) for side in images.shape)
     if len(plan) != batch:
         raise ValueError(f"the plan is for {len(plan)} images, but the batch has {batch}.")

@@ -10,9 +10,7 @@ import numpy as np
 
 from .block import Block, Function
 
-# Unsigned indices spare Numba the wrap-around of negative ones, which would keep LLVM from vectorising.
-at = np.uint64
-white = np.float32(255)
+WHITE = np.float32(255)
 
 
 def make_views(block: Block, step: Function) -> Function:
@@ -31,11 +29,12 @@ def make_views(block: Block, step: Function) -> Function:
         float32 (C,) on the scale of 0..255; out flat (J·B·C·H·W,). Scratch of C·H·W elements: clean, first and second in
         the type of the operations, total float32 (not used where W = 1); table and counts as the operations need them.
     """
+    at = block.index
     column, columns, row, rows, lane, lanes = block.column, block.columns, block.row, block.rows, block.lane, block.lanes
     barrier, store = block.barrier, block.store
 
     @block.compile
-    def load(image, clean, dy, dx, flip, channels, height, width):  # type: ignore[no-untyped-def]
+    def load(image, clean, dy, dx, flip, channels, height, width):
         """Shift by (dy, dx) over a black border, then mirror."""
         low, high = max(0, -dx), min(width, width - dx)
         for r in range(row(), channels * height, rows()):
@@ -54,7 +53,7 @@ def make_views(block: Block, step: Function) -> Function:
                     clean[at(target + x)] = image[at(source + x)]
 
     @block.compile
-    def accumulate(clean, clean_weight, chain, chain_weight, total, first, size):  # type: ignore[no-untyped-def]
+    def accumulate(clean, clean_weight, chain, chain_weight, total, first, size):
         """Add a chain to the mixture; the first one brings the clean image along."""
         if first:
             for i in range(lane(), size, lanes()):
@@ -64,19 +63,19 @@ def make_views(block: Block, step: Function) -> Function:
                 total[at(i)] = total[at(i)] + np.float32(chain[at(i)]) * chain_weight
 
     @block.compile
-    def write(base, base_weight, chain, chain_weight, mean, std, out, start, channels, height, width, channels_last):  # type: ignore[no-untyped-def]
+    def write(base, base_weight, chain, chain_weight, mean, std, out, start, channels, height, width, channels_last):
         """The last chain added to what there is, normalised, into one view."""
         size = height * width
         if channels_last and channels == 3:
             mean_0, mean_1, mean_2, std_0, std_1, std_2 = mean[0], mean[1], mean[2], std[0], std[1], std[2]
             for i in range(lane(), size, lanes()):
                 j, k = i + size, i + size + size
-                value_0 = min(np.float32(base[at(i)]) * base_weight + np.float32(chain[at(i)]) * chain_weight, white)
-                value_1 = min(np.float32(base[at(j)]) * base_weight + np.float32(chain[at(j)]) * chain_weight, white)
-                value_2 = min(np.float32(base[at(k)]) * base_weight + np.float32(chain[at(k)]) * chain_weight, white)
-                store(out, at(start + 3 * i), (value_0 - mean_0) / std_0)
-                store(out, at(start + 3 * i + 1), (value_1 - mean_1) / std_1)
-                store(out, at(start + 3 * i + 2), (value_2 - mean_2) / std_2)
+                value_0 = min(np.float32(base[at(i)]) * base_weight + np.float32(chain[at(i)]) * chain_weight, WHITE)
+                value_1 = min(np.float32(base[at(j)]) * base_weight + np.float32(chain[at(j)]) * chain_weight, WHITE)
+                value_2 = min(np.float32(base[at(k)]) * base_weight + np.float32(chain[at(k)]) * chain_weight, WHITE)
+                store(out, np.uint64(start + 3 * i), (value_0 - mean_0) / std_0)
+                store(out, np.uint64(start + 3 * i + 1), (value_1 - mean_1) / std_1)
+                store(out, np.uint64(start + 3 * i + 2), (value_2 - mean_2) / std_2)
             return
         stride = channels if channels_last else 1
         for c in range(channels):
@@ -86,16 +85,16 @@ def make_views(block: Block, step: Function) -> Function:
             if stride == 1:
                 for i in range(lane(), size, lanes()):
                     k = at(source + i)
-                    value = min(np.float32(base[k]) * base_weight + np.float32(chain[k]) * chain_weight, white)
-                    store(out, at(target + i), (value - shift) / scale)
+                    value = min(np.float32(base[k]) * base_weight + np.float32(chain[k]) * chain_weight, WHITE)
+                    store(out, np.uint64(target + i), (value - shift) / scale)
             else:
                 for i in range(lane(), size, lanes()):
                     k = at(source + i)
-                    value = min(np.float32(base[k]) * base_weight + np.float32(chain[k]) * chain_weight, white)
-                    store(out, at(target + i * stride), (value - shift) / scale)
+                    value = min(np.float32(base[k]) * base_weight + np.float32(chain[k]) * chain_weight, WHITE)
+                    store(out, np.uint64(target + i * stride), (value - shift) / scale)
 
     @block.compile
-    def views(  # type: ignore[no-untyped-def]
+    def views(
         n, images, ops, args, words, chain_weights, mix, crop, flip, mean, std,
         clean, first, second, total, table, counts, out, channels, height, width, channels_last,
     ):  # fmt: skip
@@ -120,7 +119,9 @@ def make_views(block: Block, step: Function) -> Function:
                     barrier()
                 weight = mix[n, view] * chain_weights[n, view, chain]
                 if chains == 1:
-                    write(clean, one - mix[n, view], source, weight, mean, std, out, start, channels, height, width, channels_last)
+                    write(
+                        clean, one - mix[n, view], source, weight, mean, std, out, start, channels, height, width, channels_last
+                    )
                 elif chain < chains - 1:
                     accumulate(clean, one - mix[n, view], source, weight, total, chain == 0, size)
                 else:

@@ -22,7 +22,7 @@ def compiled(family: str, half: bool) -> Callable[..., None]:
     """
     import numba
 
-    from .block import cpu_block
+    from .block_cpu import cpu_block
     from .era_body import make_views
 
     block = cpu_block(half)
@@ -30,7 +30,7 @@ def compiled(family: str, half: bool) -> Callable[..., None]:
     level = FAMILIES[family].level
 
     @numba.njit(error_model="numpy", nogil=True)
-    def era(  # type: ignore[no-untyped-def]
+    def era(
         start, stop, images, ops, args, words, chain_weights, mix, crop, flip, mean, std,
         table_size, count_size, out, channels, height, width, channels_last,
     ):  # fmt: skip

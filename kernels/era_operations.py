@@ -1,7 +1,7 @@
 """AugMix's nine operations on 256 levels, as steps of a block program, with Pillow's semantics.
 
-Operations are those of ``era_plan.OPERATIONS``. Geometric ones are affine maps in 32.32 fixed point: which pixels have their source
-inside the image is then decided in integers, alike on every back end.
+Operations are those of ``era_plan.OPERATIONS``. Geometric ones are affine maps in 32.32 fixed point: which pixels have
+their source inside the image is then decided in integers, alike on every back end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 from .block import Block, Function
 from .era_plan import OPERATIONS
 
-at = np.uint64
 # 32.32 fixed point
 FRACTION_BITS = 32
 ONE = 1 << FRACTION_BITS
@@ -31,11 +30,12 @@ def make_step(block: Block) -> Function:
     Its args are float32 (1,), the argument of posterize and solarize; its words int64 (6,), the affine map of the others;
     scratch: uint8 tables (C·256,) and int32 counts (C·256,).
     """
+    at = block.index
     column, columns, row, rows, lane, lanes = block.column, block.columns, block.row, block.rows, block.lane, block.lanes
     barrier, add, lower, raise_, multiply_add = block.barrier, block.add, block.lower, block.raise_, block.multiply_add
 
     @block.compile
-    def autocontrast(source, table, counts, channels, pixels):  # type: ignore[no-untyped-def]
+    def autocontrast(source, table, counts, channels, pixels):
         """The table that stretches each channel from its (min, max) to (0, 255)."""
         for c in range(lane(), channels, lanes()):
             counts[2 * c], counts[2 * c + 1] = 255, 0
@@ -65,7 +65,7 @@ def make_step(block: Block) -> Function:
         barrier()
 
     @block.compile
-    def equalize(source, table, counts, channels, pixels):  # type: ignore[no-untyped-def]
+    def equalize(source, table, counts, channels, pixels):
         """The table that spreads each channel's levels so that they are about equally frequent."""
         for i in range(lane(), channels * TABLE, lanes()):
             counts[at(i)] = 0
@@ -101,25 +101,25 @@ def make_step(block: Block) -> Function:
         barrier()
 
     @block.compile
-    def look_up(source, target, table, channels, pixels):  # type: ignore[no-untyped-def]
+    def look_up(source, target, table, channels, pixels):
         for c in range(channels):
             for i in range(c * pixels + lane(), (c + 1) * pixels, lanes()):
                 target[at(i)] = table[at(c * TABLE) + at(source[at(i)])]
 
     @block.compile
-    def posterize(source, target, bits, size):  # type: ignore[no-untyped-def]
+    def posterize(source, target, bits, size):
         mask = np.uint8((0xFF00 >> np.int32(bits)) & 0xFF)
         for i in range(lane(), size, lanes()):
             target[at(i)] = source[at(i)] & mask
 
     @block.compile
-    def solarize(source, target, threshold, size):  # type: ignore[no-untyped-def]
+    def solarize(source, target, threshold, size):
         for i in range(lane(), size, lanes()):
             value = source[at(i)]
             target[at(i)] = value if np.float32(value) < threshold else np.uint8(255) - value
 
     @block.compile
-    def inside(start, slope, limit, count):  # type: ignore[no-untyped-def]
+    def inside(start, slope, limit, count):
         """The range of x in [0, count) for which 0 <= start + slope · x < limit."""
         if slope == 0:
             return (0, count) if 0 <= start < limit else (0, 0)
@@ -131,7 +131,7 @@ def make_step(block: Block) -> Function:
         return low, max(low, min(high, count))
 
     @block.compile
-    def blend_rows(source, target, low, high, top, bottom, start, width, offset, part_x, part_y):  # type: ignore[no-untyped-def]
+    def blend_rows(source, target, low, high, top, bottom, start, width, offset, part_x, part_y):
         """Pixels [low, high) of a row from the rows that begin at top and bottom, all ``offset`` to the right; clamped."""
         for x in range(low + column(), high, columns()):
             left, right = min(max(x + offset, 0), width - 1), min(max(x + offset + 1, 0), width - 1)
@@ -141,7 +141,7 @@ def make_step(block: Block) -> Function:
             target[at(start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
 
     @block.compile
-    def shift_rows(source, target, slope, x_offset, y_offset, channels, height, width):  # type: ignore[no-untyped-def]
+    def shift_rows(source, target, slope, x_offset, y_offset, channels, height, width):
         """Horizontal shears and translations: every row moves by an amount of its own."""
         shift_y, part_y = y_offset >> FRACTION_BITS, np.float32((y_offset & MASK) >> 8) * TO_FLOAT
         for r in range(row(), channels * height, rows()):
@@ -181,7 +181,7 @@ def make_step(block: Block) -> Function:
                     target[at(start + x)] = source[at(top + x)]
 
     @block.compile
-    def blend(source, target, start, low, high, at_x, at_y, slope_x, slope_y, channels, height, width):  # type: ignore[no-untyped-def]
+    def blend(source, target, start, low, high, at_x, at_y, slope_x, slope_y, channels, height, width):
         """Pixels [low, high) of a row of all channels; (at_x, at_y) is the source of pixel 0, less half a pixel; clamped."""
         pixels = height * width
         for x in range(low + column(), high, columns()):
@@ -199,7 +199,7 @@ def make_step(block: Block) -> Function:
                 target[at(plane + start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
 
     @block.compile
-    def affine(source, target, words, channels, height, width):  # type: ignore[no-untyped-def]
+    def affine(source, target, words, channels, height, width):
         """Any affine map; the inner pixels, whose neighbours all exist, are read without bounds."""
         pixels = height * width
         slope_x, slope_y = words[0], words[3]
@@ -236,7 +236,7 @@ def make_step(block: Block) -> Function:
                     target[at(c * pixels + start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
 
     @block.compile
-    def step(op, args, words, source, target, table, counts, channels, height, width):  # type: ignore[no-untyped-def]
+    def step(op, args, words, source, target, table, counts, channels, height, width):
         pixels = height * width
         size = channels * pixels
         if op < 0:

@@ -15,7 +15,8 @@ from typing import ClassVar, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .philox import below, philox4x32, split64, uniform, uniform_open
+from .philox import below, uniform
+from .plan_draws import STEP, Stream, axes, check_mixture, draw_depth, draw_frame, draw_mixture
 
 OPERATIONS: Tuple[str, ...] = (
     "autocontrast",
@@ -31,14 +32,8 @@ OPERATIONS: Tuple[str, ...] = (
 """``ops`` holds positions in this tuple."""
 
 NO_OPERATION = -1
-RANDOM_DEPTH = 3  # depth=None draws 1..3 operations per chain
 _MIN_LEVEL = 0.1
 _MAX_SEVERITY = 10.0
-
-# A counter is (slot, epoch, index low, index high), slot = purpose << 24 | step << 16 | chain << 8 | view. A slot per
-# purpose means that changing the views, the width or the depth leaves the draws that remain as they were.
-_STEP, _DEPTH, _WEIGHT, _MIX, _FRAME = range(5)
-_MAX_COUNT = 256
 
 
 @dataclass(frozen=True)
@@ -109,67 +104,27 @@ def draw_plan(
     Raises:
         ValueError: one sentence, if an argument is out of its range.
     """
-    _check_settings(image_size, severity, width, depth, views, alpha, pad)
-    steps = RANDOM_DEPTH if depth is None else depth
-    draw = _Stream(indices, seed, epoch)
-    shape = (views - 1, width, steps)
-    view, chain, step = (axis[None] for axis in np.indices(shape, sparse=True))
-
-    words = draw(_STEP, view, chain, step)
+    if not 0 < severity <= _MAX_SEVERITY:
+        raise ValueError(f"severity must be in (0, {_MAX_SEVERITY:g}], got {severity}.")
+    check_mixture(image_size, width, depth, views, alpha, pad)
+    draw = Stream(indices, seed, epoch)
+    used = draw_depth(draw, views, width, depth)
+    view, chain, step = axes(*used.shape[1:])
+    words = draw(STEP, view, chain, step)
     ops = below(words[..., 0], len(OPERATIONS))
     level = _MIN_LEVEL + (severity - _MIN_LEVEL) * uniform(words[..., 1])
     sign = np.where(words[..., 2] >> 31, -1.0, 1.0)
     args = _resolve(ops, level, sign, image_size)
-    if depth is None:
-        length = 1 + below(draw(_DEPTH, view, chain, np.zeros_like(step[..., :1]))[..., 0], RANDOM_DEPTH)
-        used = step < length
-        ops, args = np.where(used, ops, NO_OPERATION), np.where(used, args, 0.0)
-
-    if width == 1:
-        chain_weights = np.ones((len(draw), views - 1, 1))
-    else:
-        chain_weights = _normalise(_log_gamma(draw, _WEIGHT, alpha, view[..., 0], chain[..., 0]))
-    mix = _normalise(_log_gamma(draw, _MIX, alpha, view[..., 0], np.arange(2)[None, None]))[..., 0]
-
-    origin = np.zeros((1,), np.int64)
-    words = draw(_FRAME, origin, origin, origin)
+    chain_weights, mix = draw_mixture(draw, views, width, alpha)
+    crop, flips = draw_frame(draw, pad, flip)
     return EraPlan(
-        ops=ops.astype(np.int32),
-        args=args.astype(np.float32),
-        chain_weights=chain_weights.astype(np.float32),
-        mix=mix.astype(np.float32),
-        crop=(below(words[:, :2], 2 * pad + 1) - pad).astype(np.int32),
-        flip=(words[:, 2] >> 31).astype(bool) & bool(flip),
+        ops=np.where(used, ops, NO_OPERATION).astype(np.int32),
+        args=np.where(used, args, 0.0).astype(np.float32),
+        chain_weights=chain_weights,
+        mix=mix,
+        crop=crop,
+        flip=flips,
     )
-
-
-class _Stream:
-    """The blocks of a batch of samples: ``draw(purpose, view, chain, step)`` -> uint32 (B, ..., 4)."""
-
-    def __init__(self, indices: Union[Sequence[int], np.ndarray], seed: int, epoch: int) -> None:
-        indices = np.asarray(indices)
-        if indices.size == 0:
-            indices = indices.astype(np.int64)
-        if indices.ndim != 1 or indices.dtype.kind not in "iu" or (indices.size and indices.min() < 0):
-            raise ValueError(f"indices must be a list of integers >= 0, got {indices.dtype} of shape {indices.shape}.")
-        if not 0 <= epoch < 1 << 32:
-            raise ValueError(f"epoch must be in [0, 2**32), got {epoch}.")
-        self.indices = indices.astype(np.uint64)
-        self.epoch = int(epoch)
-        self.key = split64(seed)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __call__(self, purpose: int, view: np.ndarray, chain: np.ndarray, step: np.ndarray) -> np.ndarray:
-        slot = purpose << 24 | step << 16 | chain << 8 | view
-        indices = self.indices.reshape((-1,) + (1,) * (slot.ndim - 1))
-        counter = np.empty((*np.broadcast(slot, indices).shape, 4), np.uint32)
-        counter[..., 0] = slot
-        counter[..., 1] = self.epoch
-        counter[..., 2] = indices & np.uint64(0xFFFFFFFF)
-        counter[..., 3] = indices >> np.uint64(32)
-        return philox4x32(counter, self.key)
 
 
 def _resolve(ops: np.ndarray, level: np.ndarray, sign: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
@@ -196,53 +151,3 @@ def _resolve(ops: np.ndarray, level: np.ndarray, sign: np.ndarray, image_size: T
     strength = level * scale[ops]
     strength = np.where(shears, strength, np.trunc(strength))
     return offset[ops] + np.where(signed[ops], sign, -1.0) * strength
-
-
-def _log_gamma(draw: _Stream, purpose: int, alpha: float, view: np.ndarray, chain: np.ndarray) -> np.ndarray:
-    """Logarithms of Gamma(alpha, 1) variates, float64 (B, views, chains).
-
-    Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), one block per attempt: two words for a
-    normal variate (Box-Muller), one to accept, one for the boost from alpha + 1 down to alpha where alpha < 1.
-    Logarithms keep small alpha from underflowing.
-    """
-    if alpha == 1:
-        words = draw(purpose, view, chain, np.zeros_like(view))
-        return np.log(-np.log(uniform_open(words[..., 0])))
-    shape = alpha + 1 if alpha < 1 else alpha
-    d = shape - 1 / 3
-    c = 1 / np.sqrt(9 * d)
-    result = np.zeros(np.broadcast(draw.indices[:, None, None], view, chain).shape)
-    pending = np.ones(result.shape, bool)
-    for attempt in range(_MAX_COUNT):  # each succeeds with probability > 0.95
-        u = uniform_open(draw(purpose, view, chain, np.full_like(view, attempt)))
-        normal = np.sqrt(-2 * np.log(u[..., 0])) * np.cos(2 * np.pi * u[..., 1])
-        v = np.maximum(1 + c * normal, 1e-12) ** 3
-        accepted = np.log(u[..., 2]) < 0.5 * normal**2 + d - d * v + d * np.log(v)
-        value = np.log(d * v) + (np.log(u[..., 3]) / alpha if alpha < 1 else 0.0)
-        result = np.where(pending & accepted, value, result)
-        pending &= ~accepted
-        if not pending.any():
-            break
-    return result
-
-
-def _normalise(log_gamma: np.ndarray) -> np.ndarray:
-    """Gamma variates (given as logarithms) divided by their sum over the last axis: a Dirichlet variate."""
-    gamma = np.exp(log_gamma - log_gamma.max(axis=-1, keepdims=True, initial=-np.inf))
-    return gamma / gamma.sum(axis=-1, keepdims=True)
-
-
-def _check_settings(
-    image_size: Tuple[int, int], severity: float, width: int, depth: Optional[int], views: int, alpha: float, pad: int
-) -> None:
-    if not 0 < severity <= _MAX_SEVERITY:
-        raise ValueError(f"severity must be in (0, {_MAX_SEVERITY:g}], got {severity}.")
-    if not 0 < alpha < np.inf:
-        raise ValueError(f"alpha must be positive, got {alpha}.")
-    for name, value in (("width", width), ("depth", 1 if depth is None else depth), ("views", views)):
-        if not 1 <= value <= _MAX_COUNT:
-            raise ValueError(f"{name} must be in [1, {_MAX_COUNT}], got {value}.")
-    if pad < 0:
-        raise ValueError(f"pad must be >= 0 pixels, got {pad}.")
-    if len(image_size) != 2 or min(image_size) < 1:
-        raise ValueError(f"image_size must be (height, width) in pixels, got {image_size}.")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple, Union
 
 import numpy as np
 
-from . import era_operations
+from . import era_operations, prime_operations
 from .affine import affine_matrices, fixed_point
 from .block import Block, Function
 from .era_plan import EraPlan
+from .prime_plan import PrimePlan
 
-Plan = EraPlan
+Plan = Union[EraPlan, PrimePlan]
 
 Encoded = Tuple[np.ndarray, np.ndarray, np.ndarray]
 """ops int32 (B, S), args float32 (B, S, P) and words int64 (B, S, Q) of the S = V·W·D steps of each image."""
@@ -42,6 +43,17 @@ def _encode_augmix(plan: Any, image_size: Tuple[int, int]) -> Encoded:
     return ops, args[..., None], words.reshape(*ops.shape, 6)
 
 
+def _encode_prime(plan: Any, image_size: Tuple[int, int]) -> Encoded:
+    batch = len(plan)
+    return plan.ops.reshape(batch, -1), plan.args.reshape(batch, -1, 2), plan.words.reshape(batch, -1, 4)
+
+
+def _prime_reference() -> Callable[[np.ndarray, Any], np.ndarray]:
+    from .prime_reference import prime_views_reference
+
+    return prime_views_reference
+
+
 def _augmix_reference() -> Callable[[np.ndarray, Any], np.ndarray]:
     from .era_reference import era_views_reference
 
@@ -56,5 +68,13 @@ FAMILIES: Dict[str, Family] = {
         table_size=lambda channels, height, width: era_operations.TABLE * channels,
         count_size=lambda channels: era_operations.TABLE * channels,
         reference=_augmix_reference,
+    ),
+    "prime": Family(
+        make_step=prime_operations.make_step,
+        level=np.float32,
+        encode=_encode_prime,
+        table_size=prime_operations.table_size,
+        count_size=lambda channels: 1,
+        reference=_prime_reference,
     ),
 }

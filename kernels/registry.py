@@ -102,15 +102,13 @@ def _try_cuda() -> str:
     cuda: Any = importlib.import_module("numba.cuda")
     if not cuda.is_available():
         raise RuntimeError("numba.cuda finds no usable GPU and driver")
-
-    def count(out: Any) -> None:
-        out[cuda.threadIdx.x] += 1
+    from .block_cuda import count
 
     values = cuda.to_device(np.arange(32, dtype=np.int32))
     cuda.jit(count)[1, 32](values)
     if (values.copy_to_host() != np.arange(1, 33)).any():
         raise RuntimeError("a one-line kernel gave a wrong result")
-    name = cuda.get_current_device().name
+    name = getattr(cuda.get_current_device(), "name", "the CUDA simulator")
     return f"numba {numba.__version__} on {name.decode() if isinstance(name, bytes) else name}"
 
 

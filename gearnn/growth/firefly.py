@@ -85,21 +85,27 @@ def score_candidates(
 ) -> Dict[str, Scores]:
     """One pass over the data: dL/dy of a scale y on each candidate's effect, at y = 0 (Firefly's first-order score).
 
-    A split's effect is the replacement of a neuron's output by the mean of its two halves; a new neuron's, its output.
+    A split's effect is the replacement of a neuron's output by the mean of its two halves; a new neuron's, its output. With all
+    of them present but none passed on, and S_c the loss's derivative by a factor on what consumers read of channel c, a new
+    neuron's score is S, and a split's is −S of the neuron plus half of S of each half. Averaged over the batches.
     """
-    scales = [_zero_scales(group, bank) for group in graph.groups]
-    flat = [scale for pair in scales for scale in pair]
-    totals = [torch.zeros_like(scale, dtype=torch.float64) for scale in flat]
-    shell = widened_shell(model, graph, _gated_layouts(graph, bank, scales)).eval()
+    layouts = {group.name: _with_everything(group, bank) for group in graph.groups}
+    totals = {name: layout.source.new_zeros(len(layout.source), dtype=torch.float64) for name, layout in layouts.items()}
+    shell = widened_shell(model, graph, layouts).eval()
+    outputs = {layer: graph.group(name).width for layer, name in graph.output_of().items()}
+    for group in graph.groups:
+        for layer in group.consumers:
+            score_inputs(shell.get_submodule(layer), group.width, totals[group.name], outputs.get(layer))
+    state = widened_state(model, graph, bank, layouts)
     count = 0
     for views, labels in batches(epoch):
-        state = widened_state(model, graph, bank, _gated_layouts(graph, bank, scales))
-        loss = objective(_logits(shell, state, views), labels)
-        for total, gradient in zip(totals, torch.autograd.grad(loss, flat)):
-            total += gradient
+        objective(_logits(shell, state, views), labels).backward()
         count += 1
-    means = [(total / max(count, 1)).cpu().numpy() for total in totals]
-    return {group.name: Scores(*pair) for group, pair in zip(graph.groups, zip(means[::2], means[1::2]))}
+    scores = {}
+    for group in graph.groups:
+        old, plus, minus, new = (totals[group.name] / max(count, 1)).split([group.width] * 3 + [-1])
+        scores[group.name] = Scores((plus + minus) / 2 - old, new)
+    return scores
 
 
 def chosen_layouts(graph: ChannelGraph, decision: GrowthDecision, device: torch.device) -> Dict[str, Layout]:
@@ -125,22 +131,12 @@ def _everything(group: ChannelGroup, bank: Bank) -> Layout:
     return Layout(source, torch.cat([ones, -ones, 0 * fresh]), torch.cat([ones / 2, ones / 2, fresh]))
 
 
-def _zero_scales(group: ChannelGroup, bank: Bank) -> Tuple[Tensor, Tensor]:
-    """A scale for each split and each new neuron, all 0."""
-    rows = bank.new_rows[group.producers[0]]
-    split = torch.zeros(group.width, device=rows.device, requires_grad=True)
-    return split, torch.zeros(len(rows), device=rows.device, requires_grad=True)
-
-
-def _gated_layouts(graph: ChannelGraph, bank: Bank, scales: Sequence[Tuple[Tensor, Tensor]]) -> Dict[str, Layout]:
-    """Every neuron as it is and split, with a scale that fades from one to the other; every new neuron with its scale."""
-    layouts = {}
-    for group, (split, new) in zip(graph.groups, scales):
-        every = _everything(group, bank)
-        source = torch.cat([every.source[: group.width], every.source])
-        sign = torch.cat([torch.zeros_like(split), every.sign])
-        layouts[group.name] = Layout(source, sign, torch.cat([1 - split, split / 2, split / 2, new]))
-    return layouts
+def _with_everything(group: ChannelGroup, bank: Bank) -> Layout:
+    """Every neuron as it is, then every neuron split, then every new neuron, each with its whole outgoing weight."""
+    every = _everything(group, bank)
+    old = every.source[: group.width]
+    sign = torch.cat([torch.zeros_like(every.sign[: group.width]), every.sign])
+    return Layout(torch.cat([old, every.source]), sign, torch.ones_like(sign))
 
 
 def _logits(shell: nn.Module, state: Dict[str, Tensor], views: Tensor) -> Tensor:

@@ -1,0 +1,50 @@
+"""Parts of work on plain threads: all of it, once, errors included."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from gearnn.kernels.threads import in_parts, usable_threads
+
+
+@pytest.mark.parametrize(("count", "threads"), [(0, 2), (1, 4), (7, 2), (100, 3), (1000, 1)])
+def test_every_item_is_done_once(count: int, threads: int) -> None:
+    done = np.zeros(count, int)
+
+    def work(start: int, stop: int) -> None:
+        done[start:stop] += 1
+
+    in_parts(work, count, threads)
+    assert (done == 1).all()
+
+
+def test_all_threads_take_part() -> None:
+    names = set()
+    gate = threading.Barrier(3, timeout=20)
+
+    def work(start: int, stop: int) -> None:
+        if start < 3:
+            gate.wait()
+        names.add(threading.get_ident())
+
+    in_parts(work, 3, 3)
+    assert len(names) == 3
+
+
+def test_an_error_in_any_thread_reaches_the_caller() -> None:
+    def work(start: int, stop: int) -> None:
+        if start >= 40:
+            raise ArithmeticError("in part")
+
+    with pytest.raises(ArithmeticError, match="in part"):
+        in_parts(work, 64, 2)
+
+
+def test_thread_counts() -> None:
+    assert usable_threads(3) == 3
+    assert usable_threads(None) >= 1
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        usable_threads(0)
