@@ -4,13 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types gpu-check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gearnn demo --out $(OUT) $(if $(wildcard $(OUT)/config.json),--resume)
 
-test: $(VENV)/.installed lint types
+test: $(VENV)/.compilers lint types
 	$(BIN)/pytest
+
+# On a machine with a GPU: every GPU test, then the benchmarks, into benchmarks/results/<gpu>.json. GPU_PYTHON may name an
+# interpreter that has torch, CuPy and numba-cuda already.
+GPU_PYTHON ?= $(abspath $(BIN))/python
+gpu-check: $(if $(filter $(abspath $(BIN))/python,$(GPU_PYTHON)),$(VENV)/.compilers)
+	$(GPU_PYTHON) benchmarks/gpu_check.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -27,6 +33,11 @@ $(VENV)/.installed: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=21.3,<26'
 	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+# CUDA's compilers without a GPU or driver, for the compile checks of the tests.
+$(VENV)/.compilers: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-build-isolation -e '.[compilers]'
 	touch $@
 
 clean:

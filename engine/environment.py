@@ -17,6 +17,8 @@ _PACKAGES: Dict[str, Tuple[str, ...]] = {
     "torch": ("torch",),
     "onnx": ("onnx",),
     "numba": ("numba",),
+    "kornia": ("kornia",),
+    "cupy": ("cupy-cuda12x", "cupy-cuda11x", "cupy"),
     "scipy": ("scipy",),
     "opencv": ("opencv-python-headless", "opencv-python"),
     "scikit-learn": ("scikit-learn",),

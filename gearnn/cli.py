@@ -9,6 +9,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 
 from gearnn.engine.errors import EngineError
 from gearnn.errors import UserError
+from gearnn.kernels.errors import KernelError
 
 
 class Command(NamedTuple):
@@ -25,6 +26,7 @@ COMMANDS: Dict[str, Command] = {
     "export": Command("gearnn.commands.export", "write a trained network as ONNX"),
     "profile": Command("gearnn.commands.profile", "latency percentiles of an ONNX file on this machine"),
     "report": Command("gearnn.commands.report", "write report.html of a run folder anew"),
+    "bench": Command("gearnn.commands.bench", "time the kernels beside their peers on this machine"),
     "info": Command("gearnn.commands.info", "what this installation and this machine can do"),
 }
 
@@ -49,7 +51,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         command: Callable[[List[str]], int] = importlib.import_module(COMMANDS[name].module).main
         return command(arguments[1:])
-    except (UserError, EngineError) as error:
+    except (UserError, EngineError, KernelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -36,20 +36,24 @@ def make_views(block: Block, step: Function) -> Function:
     @block.compile
     def load(image, clean, dy, dx, flip, channels, height, width):
         """Shift by (dy, dx) over a black border, then mirror."""
-        low, high = max(0, -dx), min(width, width - dx)
+        low, high = min(max(0, -dx), width), max(0, min(width, width - dx))
         for r in range(row(), channels * height, rows()):
             y = r % height + dy
             source = (r - r % height + y) * width + dx
             target = r * width
-            inside = 0 <= y < height
-            if not inside or low > 0 or high < width:
-                for x in range(column(), width, columns()):
-                    clean[at(target + x)] = 0
-            if inside and flip:
-                for x in range(width - high + column(), width - low, columns()):
+            first, last = (width - high, width - low) if flip else (low, high)
+            if not 0 <= y < height:
+                first, last = width, width
+            # Each pixel is written by one lane only: nothing orders the lanes here.
+            for x in range(column(), first, columns()):
+                clean[at(target + x)] = 0
+            for x in range(last + column(), width, columns()):
+                clean[at(target + x)] = 0
+            if flip:
+                for x in range(first + column(), last, columns()):
                     clean[at(target + x)] = image[at(source + width - 1 - x)]
-            elif inside:
-                for x in range(low + column(), high, columns()):
+            else:
+                for x in range(first + column(), last, columns()):
                     clean[at(target + x)] = image[at(source + x)]
 
     @block.compile
@@ -127,5 +131,6 @@ def make_views(block: Block, step: Function) -> Function:
                 else:
                     write(total, one, source, weight, mean, std, out, start, channels, height, width, channels_last)
                 barrier()
+        barrier()  # a block may go on to another image in the same scratch
 
     return views

@@ -6,6 +6,7 @@ from typing import Tuple
 
 import numpy as np
 
+from .frame import crop_flip
 from .philox import philox4x32
 from .prime_plan import PRIME_OPERATIONS, PrimePlan
 
@@ -22,7 +23,7 @@ def prime_views_reference(images: np.ndarray, plan: PrimePlan) -> np.ndarray:
     """
     views = np.empty((plan.views, *images.shape), np.float32)
     for n, image in enumerate(images):
-        clean = _crop_flip(image / 255, plan.crop[n], plan.flip[n])
+        clean = crop_flip(image / 255, plan.crop[n], plan.flip[n])
         views[0, n] = clean
         for view in range(plan.views - 1):
             mixture = (1 - float(plan.mix[n, view])) * clean
@@ -89,13 +90,3 @@ def _remap(image: np.ndarray, move_x: np.ndarray, move_y: np.ndarray) -> np.ndar
     upper = image[:, top, left] + (image[:, top, right] - image[:, top, left]) * (x - left)
     under = image[:, bottom, left] + (image[:, bottom, right] - image[:, bottom, left]) * (x - left)
     return np.asarray(upper + (under - upper) * (y - top))
-
-
-def _crop_flip(image: np.ndarray, crop: np.ndarray, flip: bool) -> np.ndarray:
-    """(C, H, W) shifted by (dy, dx) over a black border, then mirrored."""
-    _, height, width = image.shape
-    pad_y, pad_x = abs(int(crop[0])), abs(int(crop[1]))
-    padded = np.pad(image, ((0, 0), (pad_y, pad_y), (pad_x, pad_x)))
-    top, left = pad_y + int(crop[0]), pad_x + int(crop[1])
-    shifted = padded[:, top : top + height, left : left + width]
-    return shifted[:, :, ::-1] if flip else shifted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Dict, List
 
 from gearnn.commands.parsing import parse, print_json
@@ -31,7 +31,7 @@ class InfoArguments:
 # What each part needs to import, and what installs it.
 PARTS = {
     "deploy (ONNX Runtime)": (("numpy", "PIL", "onnxruntime"), "pip install gearnn"),
-    "train": (("torch", "safetensors", "onnx", "scipy", "cv2", "sklearn"), "pip install 'gearnn[train]'"),
+    "train": (("torch", "safetensors", "onnx", "scipy", "cv2", "sklearn", "numba"), "pip install 'gearnn[train]'"),
     "report": (("plotly",), "pip install 'gearnn[report]'"),
 }
 
@@ -52,20 +52,30 @@ def main(arguments: List[str]) -> int:
     for name, part in facts["parts"].items():
         print(f"  {name:<24}{'ready' if part['ready'] else 'missing ' + ', '.join(part['missing']) + ': ' + part['cure']}")
     print(f"  {'training on CUDA':<24}{facts['cuda']}")
+    print("kernel back ends")
+    for name, probe in facts["kernels"].items():
+        print(f"  {name:<24}{'ready: ' + probe['reason'] if probe['ready'] else probe['reason'] + '; ' + probe['cure']}")
     return 0
 
 
 def gather() -> Dict[str, Any]:
-    """Versions, device, parts and whether torch sees a GPU; imports torch only if it is there."""
+    """Versions, device, parts, kernel back ends and whether torch sees a GPU; imports torch only if it is there."""
     from gearnn import __version__
     from gearnn.engine.environment import environment
+    from gearnn.kernels.registry import probes
 
     facts = environment()
     parts = {}
     for name, (modules, cure) in PARTS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         parts[name] = {"ready": not missing, "missing": missing, "cure": cure}
-    return {**facts, "versions": {"gearnn": __version__, **facts["versions"]}, "parts": parts, "cuda": _cuda()}
+    return {
+        **facts,
+        "versions": {"gearnn": __version__, **facts["versions"]},
+        "parts": parts,
+        "cuda": _cuda(),
+        "kernels": {name: asdict(state) for name, state in probes().items()},
+    }
 
 
 def _cuda() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def pictures() -> Callable[..., np.ndarray]:
-    """``pictures(seed, batch, channels, height, width)`` → uint8: random surfaces, some with steps, each channel in a range of its own."""
+    """``pictures(seed, batch, channels, height, width)`` → uint8: random surfaces, some stepped, of any range."""
 
     def make(seed: int, batch: int, channels: int, height: int, width: int) -> np.ndarray:
         generator = np.random.default_rng(seed)

@@ -1,1 +1,0 @@
-"""Augmentations: what executes the plans of ``gearnn.kernels.era_plan``."""
