@@ -13,7 +13,7 @@ import numpy as np
 
 def on_device(array: Any) -> bool:
     """Whether the array lies in GPU memory."""
-    return hasattr(array, "__cuda_array_interface__")
+    return bool(array.is_cuda) if _is_tensor(array) else hasattr(array, "__cuda_array_interface__")
 
 
 def dtype_name(array: Any) -> str:

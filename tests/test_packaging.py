@@ -39,7 +39,15 @@ def test_the_wheel_holds_all_three_folders(tmp_path: Path) -> None:
     assert not any(name.startswith(("engine/", "kernels/", "tests/")) for name in names)
 
 
-LIGHT = ("gearnn", "gearnn.cli", "gearnn.config", "gearnn.engine", "gearnn.engine.runtimes", "gearnn.kernels.era_plan")
+LIGHT = (
+    "gearnn",
+    "gearnn.cli",
+    "gearnn.config",
+    "gearnn.engine",
+    "gearnn.engine.runtimes",
+    "gearnn.kernels.era",
+    "gearnn.kernels.score",
+)
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -13,6 +13,7 @@ from typing_extensions import Annotated
 from gearnn.commands.parsing import parse, print_json
 from gearnn.errors import UserError
 
+
 @dataclass(frozen=True)
 class BenchArguments:
     """Time the kernels beside their peers on this machine, interleaved in one process: medians and quartiles.

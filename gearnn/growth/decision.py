@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Tuple, Union
 
 import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -13,12 +14,12 @@ class Scores:
     """First-order changes of the loss, one per candidate of a channel group (lower is better).
 
     Attributes:
-        split: float64 (w,), for splitting each existing neuron.
-        new: float64 (K,), for each new neuron.
+        split: float64 (w,), for splitting each existing neuron: a tensor where it was computed, or NumPy.
+        new: float64 (K,), for each new neuron, likewise.
     """
 
-    split: np.ndarray
-    new: np.ndarray
+    split: Union[Tensor, np.ndarray]
+    new: Union[Tensor, np.ndarray]
 
 
 @dataclass(frozen=True)

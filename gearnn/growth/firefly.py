@@ -8,7 +8,7 @@ split in all their producers at once, so what is grown is what was scored.
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from gearnn.config import FireflyConfig
 from gearnn.errors import UserError
 from gearnn.growth.decision import GrowthDecision, Scores
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
+from gearnn.growth.score import score_inputs
 from gearnn.growth.surgery import Bank, Layout, matrix_view, widened_shell, widened_state
 
 Batches = Callable[[int], Iterable[Tuple[Tensor, Tensor]]]
@@ -92,10 +93,9 @@ def score_candidates(
     layouts = {group.name: _with_everything(group, bank) for group in graph.groups}
     totals = {name: layout.source.new_zeros(len(layout.source), dtype=torch.float64) for name, layout in layouts.items()}
     shell = widened_shell(model, graph, layouts).eval()
-    outputs = {layer: graph.group(name).width for layer, name in graph.output_of().items()}
     for group in graph.groups:
         for layer in group.consumers:
-            score_inputs(shell.get_submodule(layer), group.width, totals[group.name], outputs.get(layer))
+            score_inputs(shell.get_submodule(layer), totals[group.name])
     state = widened_state(model, graph, bank, layouts)
     count = 0
     for views, labels in batches(epoch):
@@ -103,7 +103,7 @@ def score_candidates(
         count += 1
     scores = {}
     for group in graph.groups:
-        old, plus, minus, new = (totals[group.name] / max(count, 1)).split([group.width] * 3 + [-1])
+        old, plus, minus, new = (totals[group.name] / max(count, 1)).tensor_split([group.width, 2 * group.width, 3 * group.width])
         scores[group.name] = Scores((plus + minus) / 2 - old, new)
     return scores
 

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Tuple
 
-import numpy as np
-
 from gearnn.budget import Cost
 from gearnn.errors import UserError
 from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
+from gearnn.kernels.arrays import to_host
+from gearnn.kernels.score import top_k
 
 
 class _Queue:
     """A group's candidates, best first, handed out in steps that end on multiples of ``round_to``."""
 
-    def __init__(self, group: ChannelGroup, scores: Scores, round_to: int) -> None:
+    def __init__(self, group: ChannelGroup, scores: Scores, affordable: int, round_to: int) -> None:
         self.group = group
         self.round_to = round_to
         self.width = group.width
-        self.values = np.concatenate([scores.split, scores.new])
-        self.order = np.argsort(self.values, kind="stable")
+        self.left = len(scores.split) + len(scores.new)
         self.taken = 0
+        # Ranked where the scores lie; only what the budget could buy leaves the device.
+        best = top_k([scores.split, scores.new], affordable, largest=False)
+        self.kinds, self.positions, self.values = (to_host(array) for array in best)
 
     def step(self) -> Optional[int]:
         """How many candidates lead to the next allowed width; None if too few are left."""
         count = (self.width // self.round_to + 1) * self.round_to - self.width
-        return count if self.taken + count <= len(self.order) else None
+        return count if count <= self.left else None
 
     def gain(self, count: int) -> float:
-        return float(self.values[self.order[self.taken : self.taken + count]].sum())
+        return float(self.values[self.taken : self.taken + count].sum())
 
     def take(self, count: int) -> None:
         self.taken += count
+        self.left -= count
         self.width += count
 
     def result(self) -> GroupGrowth:
-        picks = self.order[: self.taken]
-        split = tuple(sorted(int(pick) for pick in picks if pick < self.group.width))
-        new = tuple(sorted(int(pick) - self.group.width for pick in picks if pick >= self.group.width))
-        return GroupGrowth(self.group.name, self.group.width, self.width, split, new, float(self.values[picks].sum()))
+        kinds, positions = self.kinds[: self.taken], self.positions[: self.taken]
+        split, new = (tuple(sorted(int(position) for position in positions[kinds == kind])) for kind in (0, 1))
+        return GroupGrowth(self.group.name, self.group.width, self.width, split, new, float(self.values[: self.taken].sum()))
 
 
 def select(
@@ -58,7 +60,10 @@ def select(
         UserError: if the budget does not reach the first step; the message names the smallest one that does.
     """
     check_reach(graph, unit, cost, limit, round_to)
-    queues = [_Queue(group, scores[group.name], round_to) for group in graph.groups]
+    queues = []
+    for group in graph.groups:
+        offered = len(scores[group.name].split) + len(scores[group.name].new)
+        queues.append(_Queue(group, scores[group.name], _affordable(graph, group, offered, cost, limit), round_to))
     before = cost(_widths(queues))
     for queue in queues:
         step = queue.step()
@@ -86,6 +91,12 @@ def check_reach(graph: ChannelGraph, unit: str, cost: Cost, limit: int, round_to
             f"a budget of {limit:,} {unit} buys no growth: the smallest step in multiples of {round_to} comes to "
             f"{cost(rounded_up):,}; raise the budget or lower --growth.round-to"
         )
+
+
+def _affordable(graph: ChannelGraph, group: ChannelGroup, most: int, cost: Cost, limit: int) -> int:
+    """How many of a group's candidates the budget buys if no other group grows; where others grow, it buys no more."""
+    seed = {other.name: other.width for other in graph.groups}
+    return sum(cost({**seed, group.name: group.width + count}) <= limit for count in range(1, most + 1))
 
 
 def _buy(queues: List[_Queue], cost: Cost, limit: int) -> bool:

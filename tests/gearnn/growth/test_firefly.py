@@ -2,54 +2,158 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Dict, Iterator, Tuple
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from gearnn.config import FireflyConfig
+from gearnn.budget import cost_and_limit
+from gearnn.config import Budget, FireflyConfig
 from gearnn.errors import UserError
-from gearnn.growth.decision import GroupGrowth, GrowthDecision
+from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
 from gearnn.growth.firefly import chosen_layouts, propose, score_candidates, train_candidates
-from gearnn.growth.graph import trace_channels
-from gearnn.growth.surgery import Bank, widened_model
+from gearnn.growth.graph import ChannelGraph, trace_channels
+from gearnn.growth.select import select
+from gearnn.growth.surgery import Bank, Layout, widened_model, widened_shell, widened_state
 
 Objective = Callable[[Tensor, Tensor], Tensor]
+NAMES = ["vgg19", "mobilenet_v1", "resnet18"]
 
 
 def objective(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits[0], labels)
 
 
-@pytest.mark.parametrize("name", ["vgg19", "mobilenet_v1", "resnet18"])
+def _layouts(graph: ChannelGraph, bank: Bank, scales: Dict[str, Tuple[Tensor, Tensor]]) -> Dict[str, Layout]:
+    """Every neuron as it is and as two halves, with a scale that fades from one to the other; every new neuron with its scale."""
+    layouts = {}
+    for group in graph.groups:
+        split, new = scales[group.name]
+        old, ones = torch.arange(group.width), torch.ones(group.width)
+        source = torch.cat([old, old, old, group.width + torch.arange(len(new))])
+        sign = torch.cat([0 * ones, ones, -ones, torch.zeros(len(new))])
+        layouts[group.name] = Layout(source, sign, torch.cat([1 - split, split / 2, split / 2, new]))
+    return layouts
+
+
+def _scales(graph: ChannelGraph, bank: Bank) -> Dict[str, Tuple[Tensor, Tensor]]:
+    counts = {group.name: len(bank.new_rows[group.producers[0]]) for group in graph.groups}
+    return {
+        group.name: tuple(torch.zeros(n, dtype=torch.float64, requires_grad=True) for n in (group.width, counts[group.name]))
+        for group in graph.groups
+    }  # type: ignore[return-value]
+
+
+def by_autograd(model: nn.Module, graph: ChannelGraph, bank: Bank, batches: Callable, loss_of: Objective) -> Dict[str, Scores]:
+    """The scores by their definition: torch's derivative of the loss by each candidate's scale, in float64."""
+    scales = _scales(graph, bank)
+    shell = widened_shell(model, graph, _layouts(graph, bank, scales)).eval()
+    pairs = list(batches(0))
+    for views, labels in pairs:
+        state = widened_state(model, graph, bank, _layouts(graph, bank, scales))
+        logits = functional_call(shell, state, (views.flatten(0, 1),)).unflatten(0, views.shape[:2])
+        (loss_of(logits, labels) / len(pairs)).backward()
+    return {name: Scores(split.grad, new.grad) for name, (split, new) in scales.items()}
+
+
+def doubled(bank: Bank, scale: float = 1.0) -> Bank:
+    return Bank(*({layer: tensor.double() * scale for layer, tensor in part.items()} for part in vars(bank).values()))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_scores_are_the_derivative_of_the_loss(name: str, small_network: Callable[[str], nn.Module], images: Tensor) -> None:
-    """For a single new neuron, growing it with an outgoing weight of y changes the loss by score · y to first order."""
+    """Fading a candidate in by y changes the loss by score · y to first order: splits and new neurons, by finite differences."""
     model = small_network(name).double()
     graph = trace_channels(model)
-    bank = propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
-    bank = Bank(*({layer: t.double() * 10 for layer, t in part.items()} for part in vars(bank).values()))
+    bank = doubled(propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0)), 10)
     labels = torch.arange(16) % 10
     scores = score_candidates(model, graph, bank, lambda epoch: [(images.double()[None], labels)], objective, 0)
-    base = objective(model(images.double())[None], labels).item()
     group = graph.groups[2]
 
-    def loss_with(neuron: int, scale: float) -> float:
-        growths = tuple(
-            GroupGrowth(g.name, g.width, g.width, (), (neuron,) if g.name == group.name else (), 0.0) for g in graph.groups
-        )
-        scaled = Bank(bank.split, bank.new_rows, {k: v * scale for k, v in bank.new_columns.items()}, bank.new_filters)
-        layouts = chosen_layouts(graph, GrowthDecision(growths, "", 0, 0, 0, ""), torch.device("cpu"))
-        return objective(widened_model(model, graph, scaled, layouts)(images.double())[None], labels).item()
+    def loss_with(kind: int, neuron: int, scale: float) -> float:
+        scales = _scales(graph, bank)
+        with torch.no_grad():
+            scales[group.name][kind][neuron] = scale
+            layouts = _layouts(graph, bank, scales)
+            return objective(widened_model(model, graph, bank, layouts)(images.double())[None], labels).item()
 
     step = 1e-6
-    for neuron in (0, 3):
-        slope = (loss_with(neuron, step) - loss_with(neuron, -step)) / (2 * step)
-        assert abs(slope) > 1e-9
-        assert scores[group.name].new[neuron] == pytest.approx(slope, rel=1e-3, abs=1e-8)
-    assert base == pytest.approx(loss_with(0, 0.0), rel=1e-9)
+    for kind, found in enumerate((scores[group.name].split, scores[group.name].new)):
+        for neuron in (int(found.abs().argmax()), 0, 3):
+            slope = (loss_with(kind, neuron, step) - loss_with(kind, neuron, -step)) / (2 * step)
+            assert found[neuron].item() == pytest.approx(slope, rel=1e-3, abs=1e-8)
+        assert found.abs().max() > 1e-5
+    assert objective(model(images.double())[None], labels).item() == pytest.approx(loss_with(0, 0, 0.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_and_decisions_are_those_of_autograd(
+    name: str, small_network: Callable[[str], nn.Module], batches: Callable
+) -> None:
+    model = small_network(name)
+    graph = trace_channels(model)
+    bank = propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
+    single = score_candidates(model, graph, bank, batches, objective, 0)
+    model, bank = model.double(), doubled(bank)
+
+    def wide(epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:
+        return ((views.double(), labels) for views, labels in batches(epoch))
+
+    found = score_candidates(model, graph, bank, wide, objective, 0)
+    expected = by_autograd(model, graph, bank, wide, objective)
+    everything = [one for scores in expected.values() for one in (scores.split, scores.new)]
+    largest = max(one.abs().max().item() for one in everything)
+    for group in graph.groups:
+        for kind in ("split", "new"):
+            reference = getattr(expected[group.name], kind)
+            torch.testing.assert_close(getattr(found[group.name], kind), reference, rtol=1e-9, atol=1e-13 * largest)
+            torch.testing.assert_close(getattr(single[group.name], kind), reference, rtol=1e-3, atol=1e-5 * largest)
+
+    def settled(scores: Dict[str, Scores]) -> Dict[str, Scores]:
+        """Without the rounding errors of candidates that change nothing: splits of a neuron that is linear on all the data."""
+        return {
+            name: Scores(*(torch.where(one.abs() < 1e-11 * largest, 0.0, one).numpy() for one in (pair.split, pair.new)))
+            for name, pair in scores.items()
+        }
+
+    for budget in (Budget(growth_ratio=0.9), Budget(params=150_000)):
+        for round_to in (1, 8):
+            bought = [select(graph, settled(s), *cost_and_limit(budget, model, graph), round_to) for s in (found, expected)]
+            picks = [[(group.split, group.new) for group in decision.groups] for decision in bought]
+            assert picks[0] == picks[1]
+
+
+class _Flattening(nn.Module):
+    """Hidden and flattening linear layers, with biases, and a convolution with circular padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 5, 3, padding=1, stride=2, padding_mode="circular")
+        self.hidden = nn.Linear(5 * 16, 6)
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.second(torch.relu(self.first(x))))
+        return self.head(torch.relu(self.hidden(torch.flatten(x, 1))))
+
+
+def test_any_layer_that_reads_channels_is_scored(images: Tensor) -> None:
+    torch.manual_seed(0)
+    model = _Flattening().double()
+    graph = trace_channels(model)
+    assert [group.consumers for group in graph.groups] == [("second",), ("hidden",), ("head",)]
+    bank = doubled(propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0)), 10)
+    pairs = [(images.double()[None, :, :, ::4, ::4], torch.arange(16) % 10)]
+    found = score_candidates(model, graph, bank, lambda epoch: pairs, objective, 0)
+    expected = by_autograd(model, graph, bank, lambda epoch: pairs, objective)
+    for name, scores in expected.items():
+        for kind in ("split", "new"):
+            assert getattr(scores, kind).abs().max() > 1e-6
+            torch.testing.assert_close(getattr(found[name], kind), getattr(scores, kind), rtol=1e-9, atol=1e-12)
 
 
 def test_training_candidates_lowers_the_loss_and_leaves_the_network_alone(
@@ -78,13 +182,12 @@ def test_split_scores_see_the_curvature(small_network: Callable[[str], nn.Module
     model = small_network("vgg19")
     graph = trace_channels(model)
     bank = propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
-    scores = score_candidates(model, graph, bank, batches, objective, 0)
-    splits = np.concatenate([score.split for score in scores.values()])
-    assert np.isfinite(splits).all()
-    assert np.abs(splits).max() > 1e-6
+    splits = torch.cat([score.split for score in score_candidates(model, graph, bank, batches, objective, 0).values()])
+    assert splits.isfinite().all()
+    assert splits.abs().max() > 1e-6
     still = Bank({k: torch.zeros_like(v) for k, v in bank.split.items()}, bank.new_rows, bank.new_columns, bank.new_filters)
     unsplit = score_candidates(model, graph, still, batches, objective, 0)
-    assert max(np.abs(score.split).max() for score in unsplit.values()) < 1e-6
+    assert max(score.split.abs().max() for score in unsplit.values()) < 1e-6
 
 
 def test_a_diverging_loss_is_an_error(small_network: Callable[[str], nn.Module], batches: Callable) -> None:

@@ -6,6 +6,7 @@ from typing import Callable, Dict
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from gearnn.budget import cost_and_limit
@@ -54,6 +55,22 @@ def test_widths_come_out_in_multiples(round_to: int) -> None:
         assert group.after % round_to == 0
         assert group.after == group.before + len(group.split) + len(group.new)
     assert decision.complexity_after <= 70
+
+
+def test_scores_are_ranked_where_they_lie() -> None:
+    """As tensors as well as NumPy arrays; equal candidates in order, splits first."""
+    scores = {"a": Scores(np.array([-1.0, -3.0, -1.0, -2.0]), np.array([-1.0, -2.0, -4.0, -1.0]))}
+    tensors = {"a": Scores(torch.from_numpy(scores["a"].split), torch.from_numpy(scores["a"].new))}
+    for limit, split, new in (
+        (8, (1, 3), (1, 2)),
+        (9, (0, 1, 3), (1, 2)),
+        (10, (0, 1, 2, 3), (1, 2)),
+        (11, (0, 1, 2, 3), (0, 1, 2)),
+    ):
+        for given in (scores, tensors):
+            (group,) = select(_graph({"a": 4}), given, "summed widths", _cost, limit, round_to=1).groups
+            assert (group.split, group.new) == (split, new)
+            assert group.score == scores["a"].split[list(split)].sum() + scores["a"].new[list(new)].sum()
 
 
 def test_running_out_of_candidates_is_said() -> None:
