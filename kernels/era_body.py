@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .block import Block, Function
+from .frame import make_crop_flip
 
 WHITE = np.float32(255)
 
@@ -29,32 +30,8 @@ def make_views(block: Block, step: Function) -> Function:
         float32 (C,) on the scale of 0..255; out flat (J·B·C·H·W,). Scratch of C·H·W elements: clean, first and second in
         the type of the operations, total float32 (not used where W = 1); table and counts as the operations need them.
     """
-    at = block.index
-    column, columns, row, rows, lane, lanes = block.column, block.columns, block.row, block.rows, block.lane, block.lanes
-    barrier, store = block.barrier, block.store
-
-    @block.compile
-    def load(image, clean, dy, dx, flip, channels, height, width):
-        """Shift by (dy, dx) over a black border, then mirror."""
-        low, high = min(max(0, -dx), width), max(0, min(width, width - dx))
-        for r in range(row(), channels * height, rows()):
-            y = r % height + dy
-            source = (r - r % height + y) * width + dx
-            target = r * width
-            first, last = (width - high, width - low) if flip else (low, high)
-            if not 0 <= y < height:
-                first, last = width, width
-            # Each pixel is written by one lane only: nothing orders the lanes here.
-            for x in range(column(), first, columns()):
-                clean[at(target + x)] = 0
-            for x in range(last + column(), width, columns()):
-                clean[at(target + x)] = 0
-            if flip:
-                for x in range(first + column(), last, columns()):
-                    clean[at(target + x)] = image[at(source + width - 1 - x)]
-            else:
-                for x in range(first + column(), last, columns()):
-                    clean[at(target + x)] = image[at(source + x)]
+    at, lane, lanes, barrier, store = block.index, block.lane, block.lanes, block.barrier, block.store
+    load = make_crop_flip(block)
 
     @block.compile
     def accumulate(clean, clean_weight, chain, chain_weight, total, first, size):

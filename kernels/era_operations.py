@@ -10,6 +10,7 @@ import numpy as np
 
 from .block import Block, Function
 from .era_plan import OPERATIONS
+from .frame import make_crop_flip
 
 # 32.32 fixed point
 FRACTION_BITS = 32
@@ -32,6 +33,7 @@ def make_step(block: Block) -> Function:
     """
     at = block.index
     column, columns, row, rows, lane, lanes = block.column, block.columns, block.row, block.rows, block.lane, block.lanes
+    move = make_crop_flip(block)
     barrier, add, lower, raise_, multiply_add = block.barrier, block.add, block.lower, block.raise_, block.multiply_add
 
     @block.compile
@@ -131,109 +133,102 @@ def make_step(block: Block) -> Function:
         return low, max(low, min(high, count))
 
     @block.compile
-    def blend_rows(source, target, low, high, top, bottom, start, width, offset, part_x, part_y):
-        """Pixels [low, high) of a row from the rows that begin at top and bottom, all ``offset`` to the right; clamped."""
-        for x in range(low + column(), high, columns()):
-            left, right = min(max(x + offset, 0), width - 1), min(max(x + offset + 1, 0), width - 1)
-            a, b = np.float32(source[at(top + left)]), np.float32(source[at(top + right)])
-            c, d = np.float32(source[at(bottom + left)]), np.float32(source[at(bottom + right)])
-            upper, under = a + (b - a) * part_x, c + (d - c) * part_x
-            target[at(start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+    def part(position):
+        """The fraction of a fixed-point number as float32, in [0, 1)."""
+        return np.float32(np.int32((position & MASK) >> 8)) * TO_FLOAT
 
     @block.compile
-    def shift_rows(source, target, slope, x_offset, y_offset, channels, height, width):
-        """Horizontal shears and translations: every row moves by an amount of its own."""
-        shift_y, part_y = y_offset >> FRACTION_BITS, np.float32((y_offset & MASK) >> 8) * TO_FLOAT
+    def blend(source, target, top, bottom, left, right, place, part_x, part_y):
+        """One value from four neighbours, cut off like Pillow's: rows that begin at top and bottom, columns left and right."""
+        a, b = np.float32(source[at(top + left)]), np.float32(source[at(top + right)])
+        c, d = np.float32(source[at(bottom + left)]), np.float32(source[at(bottom + right)])
+        upper, under = a + (b - a) * part_x, c + (d - c) * part_x
+        target[at(place)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+
+    @block.compile
+    def blend_two(source, target, first, second, place, part_):
+        a, b = np.float32(source[at(first)]), np.float32(source[at(second)])
+        target[at(place)] = np.uint8(np.int32(a + (b - a) * part_))
+
+    @block.compile
+    def blacken(target, start, low, high, width):
+        """All of a row outside [low, high)."""
+        for x in range(column(), low, columns()):
+            target[at(start + x)] = 0
+        for x in range(high + column(), width, columns()):
+            target[at(start + x)] = 0
+
+    @block.compile
+    def shear_rows(source, target, slope, offset, channels, height, width):
+        """x' = x + slope · y + offset: every row moves by an amount of its own, the same for all of its pixels."""
         for r in range(row(), channels * height, rows()):
-            y = r % height
-            plane, start = (r - y) * width, r * width
-            shift = slope * y + (slope >> 1) + x_offset
-            whole, part_x = shift >> FRACTION_BITS, np.float32((shift & MASK) >> 8) * TO_FLOAT
+            y, start = r % height, r * width
+            shift = slope * y + (slope >> 1) + offset
+            whole, part_x = shift >> FRACTION_BITS, part(shift)
             middle = (shift + HALF) >> FRACTION_BITS
             low, high = min(max(0, -middle), width), max(0, min(width, width - middle))
-            source_y = ((y << FRACTION_BITS) + HALF + y_offset) >> FRACTION_BITS
-            if not 0 <= source_y < height:
-                low, high = width, width
-            for x in range(column(), low, columns()):
-                target[at(start + x)] = 0
-            for x in range(high + column(), width, columns()):
-                target[at(start + x)] = 0
-            top = plane + min(max(y + shift_y, 0), height - 1) * width
-            bottom = plane + min(max(y + shift_y + 1, 0), height - 1) * width
-            inner_low = max(low, min(high, -whole))
-            inner_high = max(inner_low, min(high, width - 1 - whole))
-            blend_rows(source, target, low, inner_low, top, bottom, start, width, whole, part_x, part_y)
-            blend_rows(source, target, inner_high, high, top, bottom, start, width, whole, part_x, part_y)
-            top += whole
-            if part_y != 0:
-                bottom += whole
-                for x in range(inner_low + column(), inner_high, columns()):
-                    a, b = np.float32(source[at(top + x)]), np.float32(source[at(top + x + 1)])
-                    c, d = np.float32(source[at(bottom + x)]), np.float32(source[at(bottom + x + 1)])
-                    upper, under = a + (b - a) * part_x, c + (d - c) * part_x
-                    target[at(start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
-            elif part_x != 0:
-                for x in range(inner_low + column(), inner_high, columns()):
-                    a, b = np.float32(source[at(top + x)]), np.float32(source[at(top + x + 1)])
-                    target[at(start + x)] = np.uint8(np.int32(a + (b - a) * part_x))
-            else:
-                for x in range(inner_low + column(), inner_high, columns()):
-                    target[at(start + x)] = source[at(top + x)]
+            blacken(target, start, low, high, width)
+            # Half a pixel at either end has a neighbour beyond the border, which repeats the border.
+            first, last = min(max(low, -whole), high), max(min(high, width - 1 - whole), low)
+            read = start + whole
+            for x in range(first + column(), last, columns()):
+                blend_two(source, target, read + x, read + x + 1, start + x, part_x)
+            if column() == 0 and low < first:
+                target[at(start + low)] = source[at(start)]
+            if column() == 0 and max(last, first) < high:
+                target[at(start + high - 1)] = source[at(start + width - 1)]
 
     @block.compile
-    def blend(source, target, start, low, high, at_x, at_y, slope_x, slope_y, channels, height, width):
-        """Pixels [low, high) of a row of all channels; (at_x, at_y) is the source of pixel 0, less half a pixel; clamped."""
+    def shear_columns(source, target, slope, channels, height, width):
+        """y' = y + slope · x: every column moves by an amount of its own."""
         pixels = height * width
-        for x in range(low + column(), high, columns()):
-            source_x, source_y = at_x + slope_x * x, at_y + slope_y * x
-            part_x = np.float32((source_x & MASK) >> 8) * TO_FLOAT
-            part_y = np.float32((source_y & MASK) >> 8) * TO_FLOAT
-            whole_x, whole_y = source_x >> FRACTION_BITS, source_y >> FRACTION_BITS
-            left, right = max(whole_x, 0), min(whole_x + 1, width - 1)
-            top, bottom = max(whole_y, 0) * width, min(whole_y + 1, height - 1) * width
+        for y in range(row(), height, rows()):
+            start = y * width
+            position = (y << FRACTION_BITS) + (slope >> 1)
+            low, high = inside(position + HALF, slope, height << FRACTION_BITS, width)
             for c in range(channels):
-                plane = c * pixels
-                a, b = np.float32(source[at(plane + top + left)]), np.float32(source[at(plane + top + right)])
-                c_, d = np.float32(source[at(plane + bottom + left)]), np.float32(source[at(plane + bottom + right)])
-                upper, under = a + (b - a) * part_x, c_ + (d - c_) * part_x
-                target[at(plane + start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+                blacken(target, c * pixels + start, low, high, width)
+            for x in range(low + column(), high, columns()):
+                source_y = position + slope * x
+                part_y, whole = part(source_y), source_y >> FRACTION_BITS
+                top, bottom = max(whole, 0) * width + x, min(whole + 1, height - 1) * width + x
+                if channels == 3:
+                    blend_two(source, target, top, bottom, start + x, part_y)
+                    blend_two(source, target, top + pixels, bottom + pixels, start + x + pixels, part_y)
+                    blend_two(source, target, top + 2 * pixels, bottom + 2 * pixels, start + x + 2 * pixels, part_y)
+                else:
+                    for plane in range(0, channels * pixels, pixels):
+                        blend_two(source, target, top + plane, bottom + plane, start + x + plane, part_y)
 
     @block.compile
     def affine(source, target, words, channels, height, width):
-        """Any affine map; the inner pixels, whose neighbours all exist, are read without bounds."""
+        """Any affine map."""
         pixels = height * width
         slope_x, slope_y = words[0], words[3]
         for y in range(row(), height, rows()):
             start = y * width
-            at_x = (slope_x >> 1) + words[1] * y + (words[1] >> 1) + words[2]
-            at_y = (slope_y >> 1) + words[4] * y + (words[4] >> 1) + words[5]
-            low_x, high_x = inside(at_x, slope_x, width << FRACTION_BITS, width)
-            low_y, high_y = inside(at_y, slope_y, height << FRACTION_BITS, width)
+            first_x = (slope_x >> 1) + words[1] * y + (words[1] >> 1) + words[2]
+            first_y = (slope_y >> 1) + words[4] * y + (words[4] >> 1) + words[5]
+            low_x, high_x = inside(first_x, slope_x, width << FRACTION_BITS, width)
+            low_y, high_y = inside(first_y, slope_y, height << FRACTION_BITS, width)
             low = max(low_x, low_y)
             high = max(low, min(high_x, high_y))
             for c in range(channels):
-                for x in range(column(), low, columns()):
-                    target[at(c * pixels + start + x)] = 0
-                for x in range(high + column(), width, columns()):
-                    target[at(c * pixels + start + x)] = 0
-            at_x, at_y = at_x - HALF, at_y - HALF
-            low_x, high_x = inside(at_x, slope_x, (width - 1) << FRACTION_BITS, width)
-            low_y, high_y = inside(at_y, slope_y, (height - 1) << FRACTION_BITS, width)
-            inner_low = max(low, min(high, max(low_x, low_y)))
-            inner_high = max(inner_low, min(high, min(high_x, high_y)))
-            blend(source, target, start, low, inner_low, at_x, at_y, slope_x, slope_y, channels, height, width)
-            blend(source, target, start, inner_high, high, at_x, at_y, slope_x, slope_y, channels, height, width)
-            for x in range(inner_low + column(), inner_high, columns()):
-                source_x, source_y = at_x + slope_x * x, at_y + slope_y * x
-                part_x = np.float32((source_x & MASK) >> 8) * TO_FLOAT
-                part_y = np.float32((source_y & MASK) >> 8) * TO_FLOAT
-                corner = (source_y >> FRACTION_BITS) * width + (source_x >> FRACTION_BITS)
-                for c in range(channels):
-                    k = corner + c * pixels
-                    a, b = np.float32(source[at(k)]), np.float32(source[at(k + 1)])
-                    c_, d = np.float32(source[at(k + width)]), np.float32(source[at(k + width + 1)])
-                    upper, under = a + (b - a) * part_x, c_ + (d - c_) * part_x
-                    target[at(c * pixels + start + x)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+                blacken(target, c * pixels + start, low, high, width)
+            for x in range(low + column(), high, columns()):
+                source_x, source_y = first_x + slope_x * x - HALF, first_y + slope_y * x - HALF
+                part_x, part_y = part(source_x), part(source_y)
+                whole_x, whole_y = source_x >> FRACTION_BITS, source_y >> FRACTION_BITS
+                left, right = max(whole_x, 0), min(whole_x + 1, width - 1)
+                top, bottom = max(whole_y, 0) * width, min(whole_y + 1, height - 1) * width
+                if channels == 3:
+                    blend(source, target, top, bottom, left, right, start + x, part_x, part_y)
+                    top, bottom, place = top + pixels, bottom + pixels, start + x + pixels
+                    blend(source, target, top, bottom, left, right, place, part_x, part_y)
+                    blend(source, target, top + pixels, bottom + pixels, left, right, place + pixels, part_x, part_y)
+                else:
+                    for plane in range(0, channels * pixels, pixels):
+                        blend(source, target, top + plane, bottom + plane, left, right, start + x + plane, part_x, part_y)
 
     @block.compile
     def step(op, args, words, source, target, table, counts, channels, height, width):
@@ -251,10 +246,17 @@ def make_step(block: Block) -> Function:
             posterize(source, target, args[0], size)
         elif op == SOLARIZE:
             solarize(source, target, args[0], size)
-        elif words[0] == ONE and words[3] == 0 and words[4] == ONE:
+        elif words[0] == ONE and words[3] == 0 and words[4] == ONE and words[5] & MASK == 0:
             if words[1] == 0 and words[2] == 0 and words[5] == 0:
                 return False
-            shift_rows(source, target, words[1], words[2], words[5], channels, height, width)
+            if words[1] == 0 and words[2] & MASK == 0:
+                move(source, target, words[5] >> FRACTION_BITS, words[2] >> FRACTION_BITS, False, channels, height, width)
+            elif words[5] == 0:
+                shear_rows(source, target, words[1], words[2], channels, height, width)
+            else:
+                affine(source, target, words, channels, height, width)
+        elif words[0] == ONE and words[1] == 0 and words[2] == 0 and words[4] == ONE and words[5] == 0:
+            shear_columns(source, target, words[3], channels, height, width)
         else:
             affine(source, target, words, channels, height, width)
         return True

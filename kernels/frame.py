@@ -1,8 +1,42 @@
-"""Crop and flip of one image: what all references do before their operations."""
+"""Crop and flip of one image, what comes before all operations: as part of a block program, and in NumPy for the references."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from .block import Block, Function
+
+
+def make_crop_flip(block: Block) -> Function:
+    """Compile ``crop_flip(source, target, dy, dx, flip, channels, height, width)``: the one below, on flat images."""
+    at = block.index
+    column, columns, row, rows = block.column, block.columns, block.row, block.rows
+
+    @block.compile
+    def crop_flip(source, target, dy, dx, flip, channels, height, width):
+        low, high = min(max(0, -dx), width), max(0, min(width, width - dx))
+        first, last = (width - high, width - low) if flip else (low, high)
+        for r in range(row(), channels * height, rows()):
+            y = r % height + dy
+            read = (r - r % height + y) * width + dx
+            write = r * width
+            if not 0 <= y < height:
+                for x in range(column(), width, columns()):
+                    target[at(write + x)] = 0
+                continue
+            # Each pixel is written by one lane only: nothing orders the lanes here.
+            for x in range(column(), first, columns()):
+                target[at(write + x)] = 0
+            for x in range(last + column(), width, columns()):
+                target[at(write + x)] = 0
+            if flip:
+                for x in range(first + column(), last, columns()):
+                    target[at(write + x)] = source[at(read + width - 1 - x)]
+            else:
+                for x in range(first + column(), last, columns()):
+                    target[at(write + x)] = source[at(read + x)]
+
+    return crop_flip
 
 
 def crop_flip(image: np.ndarray, crop: np.ndarray, flip: bool) -> np.ndarray:
