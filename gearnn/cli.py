@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 from gearnn.engine.errors import EngineError
 from gearnn.errors import UserError
 from gearnn.kernels.errors import KernelError
+from gearnn.openmp import wait_briefly
 
 
 class Command(NamedTuple):
@@ -48,6 +49,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         hint = f"did you mean {close[0]!r}?" if close else "see gearnn --help."
         print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
         return 2
+    wait_briefly()
     try:
         command: Callable[[List[str]], int] = importlib.import_module(COMMANDS[name].module).main
         return command(arguments[1:])

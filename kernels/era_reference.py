@@ -47,7 +47,8 @@ def apply_operation(image: Image.Image, name: str, arg: float) -> Image.Image:
     if name == "equalize":
         return ImageOps.equalize(image)
     if name == "posterize":
-        return ImageOps.posterize(image, int(arg))
+        # No bit at all is black by Pillow's formula, which recent versions refuse to apply.
+        return ImageOps.posterize(image, int(arg)) if arg >= 1 else Image.new(image.mode, image.size)
     if name == "solarize":
         return ImageOps.solarize(image, int(arg))
     if name == "rotate":
