@@ -51,7 +51,7 @@ def main() -> int:
     else:
         report["compute-sanitizer"] = part([sanitizer, "--error-exitcode", "3", python, "-c", SANITIZED], SANITIZER_LIMIT)
     for what in ("augment", "score"):
-        command = [python, "-m", "gearnn", "bench", what, "--device", "cuda", "--threads", "1", "--seconds", "4", "--json"]
+        command = [python, "-m", "gearnn", "bench", what, "--device", "cuda", "--threads", "1", "--seconds", "2", "--json"]
         report[what] = part(command, BENCH_LIMIT, parse=True)
     folder = ROOT / "benchmarks" / "results"
     folder.mkdir(exist_ok=True)

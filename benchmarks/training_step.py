@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gearnn.bench.augment import textured
+from gearnn.bench.pictures import textured
 from gearnn.bench.torch_era import apply_plan
 from gearnn.config import Optimizer
 from gearnn.data import Split

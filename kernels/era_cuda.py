@@ -110,8 +110,10 @@ def run(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: T
     batch, channels, height, width = shape
     size, chains = channels * height * width, plan[3].shape[2]
     device = on_device(images)
-    pointer = current_stream(images) if device else 0
-    stream = cuda.external_stream(pointer) if pointer else cuda.default_stream()
+    stream: Any = 0  # whose copies from and to host arrays are complete when they return
+    if device:
+        pointer = current_stream(images)
+        stream = cuda.external_stream(pointer) if pointer else cuda.default_stream()
 
     images = cuda.as_cuda_array(_contiguous(images)) if device else cuda.to_device(np.ascontiguousarray(images), stream)
     target = cuda.as_cuda_array(out) if device else cuda.device_array(out.size, out.dtype, stream=stream)
@@ -135,7 +137,6 @@ def run(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: T
         compiled(family, half, None, chains > 1)[blocks, lanes, stream](*arrays)
     if not device:
         out.reshape(-1)[...] = target.copy_to_host(stream=stream)
-    stream.synchronize() if not device else None
 
 
 def _contiguous(images: Any) -> Any:

@@ -108,7 +108,7 @@ def _try_cuda() -> str:
     cuda.jit(count)[1, 32](values)
     if (values.copy_to_host() != np.arange(1, 33)).any():
         raise RuntimeError("a one-line kernel gave a wrong result")
-    name = getattr(cuda.get_current_device(), "name", "the CUDA simulator")
+    name = getattr(cuda.current_context().device, "name", "the CUDA simulator")
     return f"numba {numba.__version__} on {name.decode() if isinstance(name, bytes) else name}"
 
 

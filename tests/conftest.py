@@ -10,6 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from gearnn.openmp import wait_briefly
+
+wait_briefly()  # before any test imports torch
+
 CIFAR10_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10.tar.xz"
 
 

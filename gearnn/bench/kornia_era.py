@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable, Dict
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,37 +30,36 @@ def kornia_views(images: Tensor, plan: EraPlan) -> Tensor:
     for step in range(depth):
         _apply_step(chains, ops[:, step], args[:, step])
     chains = chains.view(batch, extra, width, *images.shape[1:])
-    mix = torch.from_numpy(plan.mix).view(batch, extra, 1, 1, 1)
-    weights = torch.from_numpy(plan.chain_weights).view(batch, extra, width, 1, 1, 1)
+    mix = torch.from_numpy(plan.mix).to(images.device).view(batch, extra, 1, 1, 1)
+    weights = torch.from_numpy(plan.chain_weights).to(images.device).view(batch, extra, width, 1, 1, 1)
     views = (1 - mix) * images[:, None] + mix * (weights * chains).sum(2)
     return torch.cat([images[None], views.transpose(0, 1)])
 
 
 def _apply_step(images: Tensor, ops: np.ndarray, args: np.ndarray) -> None:
-    """One operation per image, in place."""
+    """One operation per image, in place; kornia's own automatic contrast is ``normalize_min_max``."""
     import kornia.enhance as enhance
     from kornia.geometry.transform import warp_affine
 
-    def members(name: str) -> Tensor:
-        return torch.from_numpy(np.flatnonzero(ops == OPERATIONS.index(name)))
+    def here(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(images.device)
 
-    rows = members("autocontrast")
-    if len(rows):
-        images[rows] = enhance.normalize_min_max(images[rows])
-    rows = members("equalize")
-    if len(rows):
-        images[rows] = enhance.equalize(images[rows])
-    rows = members("posterize")
-    if len(rows):
-        images[rows] = enhance.posterize(images[rows], torch.from_numpy(args)[rows].int())
-    rows = members("solarize")
-    if len(rows):
-        images[rows] = enhance.solarize(images[rows], torch.from_numpy(args)[rows] / 255)
+    steps: Dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "autocontrast": lambda chosen, arg: enhance.normalize_min_max(chosen),
+        "equalize": lambda chosen, arg: enhance.equalize(chosen),
+        "posterize": lambda chosen, arg: enhance.posterize(chosen, arg.int()),
+        "solarize": lambda chosen, arg: enhance.solarize(chosen, arg / 255),
+    }
+    for name, operation in steps.items():
+        places = np.flatnonzero(ops == OPERATIONS.index(name))
+        if len(places):
+            rows = here(places)
+            images[rows] = operation(images[rows], here(args[places]))
     places = np.flatnonzero(np.isin(ops, _GEOMETRIC) & (args != 0))
     if len(places):
         height, width = images.shape[-2:]
-        rows = torch.from_numpy(places)
-        matrices = torch.from_numpy(_forward_matrices(ops[places], args[places], height, width)).float()
+        rows = here(places)
+        matrices = here(_forward_matrices(ops[places], args[places], height, width)).float()
         images[rows] = warp_affine(images[rows], matrices, (height, width), padding_mode="zeros", align_corners=True)
 
 

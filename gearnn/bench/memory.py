@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Optional
 
 _STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")
 
 
 def peak_growth_mb(name: str, size: int, batch: int, seed: int) -> Optional[float]:
     """How far a fresh process's resident memory rises while it augments one batch, in 10⁶ bytes; None where it cannot be read.
 
     Args:
-        name: of a job of ``augment.jobs``; it is first run on a single image, which loads and compiles what it needs.
+        name: of a job of ``candidates.jobs``; it is first run on a single image, which loads and compiles what it needs.
     """
-    if not Path("/proc/self/clear_refs").exists():
+    if not _RESET.exists():
         return None
     command = [sys.executable, "-m", "gearnn.bench.memory", name, str(size), str(batch), str(seed)]
     # Arrays go to the system and come from it: none is hidden in memory that was used before.
@@ -28,11 +29,14 @@ def peak_growth_mb(name: str, size: int, batch: int, seed: int) -> Optional[floa
 
 
 def _measure(name: str, size: int, batch: int, seed: int) -> float:
-    from gearnn.bench.augment import Workload, jobs
+    import torch
 
-    jobs(Workload.make(size, 1, seed, None), threads=1)[name]()
-    job = jobs(Workload.make(size, batch, seed, None), threads=1)[name]
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew from here
+    from gearnn.bench.candidates import Workload, jobs
+
+    torch.set_num_threads(1)
+    jobs(Workload.generated(size, 1, seed), threads=1)[name]()
+    job = jobs(Workload.generated(size, batch, seed), threads=1)[name]
+    _RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
     before = _kilobytes("VmRSS")
     result = job()
     peak = _kilobytes("VmHWM")
@@ -41,7 +45,7 @@ def _measure(name: str, size: int, batch: int, seed: int) -> float:
 
 
 def _kilobytes(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
+    found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii", errors="replace"))
     assert found is not None
     return int(found.group(1))
 

@@ -12,7 +12,7 @@ _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample is about this long
 _FEWEST_ROUNDS = 3
 
 Tick = Callable[[float], None]
-"""``tick(share)``: how much of the time is over, 0..1."""
+"""``tick(share)``: how much of the work is done, 0..1; 1 comes once, at the end."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ def interleave(jobs: Mapping[str, Callable[[], object]], seconds: float, tick: T
     """Time callables against each other.
 
     Each is called once to warm up, and again to find how many calls make a sample. Then they take turns, in an order that
-    rotates, so that a slower minute of the machine slows all of them.
+    rotates, so that a slower minute of the machine slows all of them. Short jobs get an untimed call before each sample:
+    caches hold the last candidate's arrays then, and the threads of its OpenMP pool may still spin on cores that this one
+    needs (``gearnn.openmp.wait_briefly`` keeps that short).
 
     Args:
         jobs: by name.
@@ -45,17 +47,24 @@ def interleave(jobs: Mapping[str, Callable[[], object]], seconds: float, tick: T
     samples: Dict[str, List[float]] = {name: [] for name in jobs}
     names = list(jobs)
     begun = time.perf_counter()
-    rounds = 0
-    while names and (rounds < _FEWEST_ROUNDS or time.perf_counter() - begun < seconds):
+    rounds, elapsed = 0, 0.0
+    while names and (rounds < _FEWEST_ROUNDS or elapsed < seconds):
         turn = rounds % len(names)
         for name in names[turn:] + names[:turn]:
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                jobs[name]()
-            samples[name].append((time.perf_counter() - start) / repeats[name])
+            samples[name].append(_sample(jobs[name], repeats[name]))
         rounds += 1
-        tick(min(1.0, (time.perf_counter() - begun) / max(seconds, 1e-9)))
+        elapsed = time.perf_counter() - begun
+        tick(min(1.0, elapsed / max(seconds, 1e-9), rounds / _FEWEST_ROUNDS))
     return {name: _summary(taken) for name, taken in samples.items()}
+
+
+def _sample(job: Callable[[], object], repeats: int) -> float:
+    if repeats > 1:
+        job()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        job()
+    return (time.perf_counter() - start) / repeats
 
 
 def _summary(taken: List[float]) -> Timing:

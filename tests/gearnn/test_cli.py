@@ -104,22 +104,3 @@ def test_info_as_json(capsys: pytest.CaptureFixture) -> None:
     assert facts["device"]["cores"] >= 1
     assert facts["kernels"]["numba"]["ready"] is True
     assert set(facts["kernels"]) == {"numba", "cuda", "cupy", "reference"}
-
-
-def test_bench_prints_a_table_and_writes_json(
-    capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GEARNN_DATA", raising=False)
-    monkeypatch.setattr("gearnn.bench.augment.peak_growth_mb", lambda name, size, batch, seed: None)
-    out = tmp_path / "bench.json"
-    options = ["--sizes", "16", "--threads", "1", "--batch", "2", "--seconds", "0.01", "--out", str(out)]
-    assert _exit_code(["bench", "augment", *options]) == 0
-    table = capsys.readouterr().out
-    saved = json.loads(out.read_text())
-    assert {row["name"] for row in saved["results"]} >= {"era", "era+plan", "pillow", "torch", "augmix", "prime"}
-    for row in saved["results"]:
-        assert any(line.startswith(row["name"]) for line in table.splitlines())
-    assert "generated" in saved["metadata"]["pictures"] and saved["metadata"]["versions"]["numba"]
-    assert _exit_code(["bench", "score", "--threads", "1", "--seconds", "0.01", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["results"]
-    assert {row["name"] for row in rows} == {"fused", "torch"} and all(row["ratio_to_torch"] > 0 for row in rows)

@@ -1,81 +1,68 @@
-"""The peers do the work they are timed on, and the table says what it counts."""
+"""The table of augmentations: what it counts and what it compares."""
 
 from __future__ import annotations
 
 import importlib.util
+from typing import Any, Dict, List
 
-import numpy as np
 import pytest
 import torch
 
 from gearnn.bench import augment
-from gearnn.bench.augment import Workload, bench_augment, jobs, textured
-from gearnn.kernels.era import era_views
+from gearnn.bench.augment import bench_augment
 
 
-def test_pictures_are_textured() -> None:
-    images = textured(4, 30, 0)
-    assert images.shape == (4, 3, 30, 30) and images.dtype == np.uint8
-    assert images.std((2, 3)).min() > 10
-    assert np.array_equal(images, textured(4, 30, 0)) and not np.array_equal(images, textured(4, 30, 1))
+def _row(rows: List[Dict[str, Any]], name: str, threads: int) -> Dict[str, Any]:
+    """The row of a candidate in the part of the table that was timed with that many threads."""
+    begin = next(index for index, row in enumerate(rows) if row["name"] == "era" and row["threads"] == threads)
+    return next(row for row in rows[begin:] if row["name"] == name)
 
 
-def test_kornia_does_the_same_operations() -> None:
-    pytest.importorskip("kornia")
-    from gearnn.bench.kornia_era import kornia_views
-
-    work = Workload.make(32, 24, 0, None)
-    result = kornia_views(torch.from_numpy(work.images).float() / 255, work.era).numpy()
-    expected = era_views(work.images, work.era)
-    assert np.median(np.abs(result - expected)) < 2 / 255
-    assert np.mean(np.abs(result - expected) < 0.05) > 0.9
-
-
-def test_every_candidate_makes_augmented_views() -> None:
-    work = Workload.make(16, 6, 0, None)
-    shapes = {
-        "augmix-pillow": (6, 3, 16, 16),
-        "augmix": (2, 6, 3, 16, 16),
-        "prime": (3, 6, 3, 16, 16),
-        "prime-torch": (3, 6, 3, 16, 16),
-    }
-    for name, job in jobs(work, threads=1).items():
-        if name == "kornia" and importlib.util.find_spec("kornia") is None:
-            continue
-        views = np.asarray(job())
-        assert views.shape == shapes.get(name, (4, 6, 3, 16, 16)), name
-        assert views.std() > 0.1, name
-        if name not in ("augmix-pillow",):
-            assert views.min() >= -1e-6 and views.max() <= 1 + 1e-6, name
-
-
-def test_the_torch_formulation_of_prime_uses_all_primitives() -> None:
-    from gearnn.bench import torch_prime
-
-    images = torch.from_numpy(textured(4, 24, 0)).float() / 255
-    generator = torch.Generator().manual_seed(0)
-    for primitive in (torch_prime.diffeomorphism, torch_prime.colour, torch_prime.random_filter):
-        changed = primitive(images, generator, 20)
-        assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
-        assert (changed - images).abs().mean() > 1e-3
-
-
-def test_results_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment, "peak_growth_mb", lambda name, size, batch, seed: 2.0)
+def test_rows_ratios_and_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "peak_growth_mb", lambda name, size, batch, seed: 2.0 * batch)
     ticks = []
-    results, skipped = bench_augment((16,), (1, 2), batch=4, seconds=0.01, progress=lambda *tick: ticks.append(tick))
-    rows = {(row["name"], row["size"], index // (len(results) // 2)): row for index, row in enumerate(results)}
-    era, pillow = rows["era", 16, 0], rows["pillow", 16, 0]
-    assert era["ratio_to_pillow"] == pytest.approx(era["images_per_s"] / pillow["images_per_s"])
-    assert era["n"] >= 3 and era["q25"] <= era["images_per_s"] <= era["q75"]
-    assert rows["era", 16, 1]["threads"] == 2 and rows["pillow", 16, 1]["threads"] == 1
-    assert rows["prime", 16, 0]["peak_over_batch"] == pytest.approx(2e6 / (3 * 4 * 3 * 16 * 16 * 4))
-    assert "ratio_to_augmix_pillow" in rows["augmix", 16, 0] and "ratio_to_prime_torch" in rows["prime", 16, 0]
-    assert skipped == [] or skipped[0]["name"] == "kornia"
-    assert ticks[-1][1:] == (100, 100)
+    before = torch.get_num_threads()
+    rows, skipped = bench_augment((16,), (1, 2), batch=4, seconds=0.01, progress=lambda *tick: ticks.append(tick))
+    assert torch.get_num_threads() == before
+    assert {entry["name"] for entry in skipped} == (set() if importlib.util.find_spec("kornia") else {"kornia"})
+    assert len(rows) == 2 * (9 - len(skipped))
+    for threads in (1, 2):
+        era, pillow, torchs = (_row(rows, name, threads) for name in ("era", "pillow", "torch"))
+        assert era["ratio_to_pillow"] == pytest.approx(era["images_per_s"] / pillow["images_per_s"])
+        assert era["ratio_to_torch"] == pytest.approx(era["images_per_s"] / torchs["images_per_s"])
+        assert pillow["ratio_to_pillow"] == 1 and pillow["threads"] == 1 and torchs["threads"] == threads
+        prime, prime_torch = _row(rows, "prime", threads), _row(rows, "prime-torch", threads)
+        assert prime["ratio_to_prime_torch"] == pytest.approx(prime["images_per_s"] / prime_torch["images_per_s"])
+        assert prime["peak_mb"] == 8 and prime["peak_over_batch"] == pytest.approx(8e6 / (3 * 4 * 3 * 16 * 16 * 4))
+        assert "ratio_to_augmix_pillow" in _row(rows, "augmix", threads) and "ratio_to_pillow" not in prime
+    for row in rows:
+        assert row["n"] >= 3 and row["q25"] <= row["images_per_s"] <= row["q75"]
+        assert row["pixels_per_s"] == pytest.approx(256 * row["images_per_s"])
+        assert (row["size"], row["batch"], row["device"]) == (16, 4, "cpu")
+    labels = {label for label, _, _ in ticks}
+    assert labels == {f"{family} 16x16, {n}" for family in ("ERA", "AugMix", "PRIME") for n in ("1 thread", "2 threads")}
+    assert [tick[1] for tick in ticks].count(100) == len(labels)  # each ends once
 
 
-def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment.importlib.util, "find_spec", lambda name: None)
-    assert augment._skipped("cpu") == [{"name": "kornia", "reason": "not installed: pip install kornia"}]
-    assert [entry["name"] for entry in augment._skipped("cuda")] == ["kornia", "prime-torch"]
+def test_views_are_counted_without_the_clean_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gearnn.bench.timing import Timing
+
+    monkeypatch.setattr(augment, "interleave", lambda jobs, seconds, tick: {name: Timing(0.5, 0.25, 1.0, 7) for name in jobs})
+    monkeypatch.setattr(augment, "peak_growth_mb", lambda *job: None)
+    rows, _ = bench_augment((16,), (1,), batch=10)
+    counted = {row["name"]: (row["images_per_s"], row["q25"], row["q75"], row["n"]) for row in rows}
+    assert counted["era"] == counted["pillow"] == (60, 30, 120, 7)
+    assert counted["augmix"] == counted["augmix-pillow"] == (20, 10, 40, 7)
+    assert counted["prime"] == counted["prime-torch"] == (40, 20, 80, 7)
+    assert all(row["peak_over_batch"] is None for row in rows if row["name"].startswith("prime"))
+
+
+def test_what_is_skipped_has_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        augment, "skipped", lambda device: [{"name": name, "reason": "no"} for name in ("kornia", "pillow", "era")]
+    )
+    monkeypatch.setattr(augment, "peak_growth_mb", lambda *job: None)
+    rows, skipped = bench_augment((16,), (1,), batch=2, seconds=0.01)
+    assert not {row["name"] for row in rows} & {"kornia", "pillow", "era"} and len(skipped) == 3
+    torchs = next(row for row in rows if row["name"] == "torch")
+    assert "ratio_to_pillow" not in torchs and torchs["ratio_to_torch"] == 1
