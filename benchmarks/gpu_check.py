@@ -79,10 +79,13 @@ def part(command: List[str], limit: float, parse: bool = False) -> Dict[str, Any
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=limit)
         code, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired as error:
-        code, output = 124, str(error.stdout or "")
+        code, output = 124, (error.stdout or b"").decode() if isinstance(error.stdout, bytes) else error.stdout or ""
     result: Dict[str, Any] = {"exit_code": code, "seconds": round(time.perf_counter() - start, 1)}
     if parse and code == 0:
-        return {**result, **json.loads(output)}
+        try:
+            return {**result, **json.loads(output)}
+        except ValueError:
+            result["exit_code"] = 1
     print(output)
     return {**result, "output": output[-4000:]}
 

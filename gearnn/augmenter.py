@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from gearnn.kernels.era import era_views
-from gearnn.kernels.families import Plan
+from gearnn.kernels.plan_draws import Plan
+from gearnn.kernels.registry import BACKENDS
 
 Indices = Union[Sequence[int], np.ndarray, torch.Tensor]
 
@@ -22,6 +23,9 @@ class Augmenter(nn.Module):
         dtype: of the views, torch.float32 or torch.float16.
         memory_format: torch.channels_last lays the views out for convolutions that prefer it.
         backend: "auto", or one of the kernels' back ends by name ("numba", "cuda", "reference").
+
+    Raises:
+        ValueError: one sentence, if a setting is none of these.
     """
 
     def __init__(
@@ -34,6 +38,14 @@ class Augmenter(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        if (mean is None) != (std is None):
+            raise ValueError("mean and std must be given both or neither.")
+        if dtype not in (torch.float32, torch.float16):
+            raise ValueError(f"dtype must be torch.float32 or torch.float16, got {dtype}.")
+        if memory_format not in (torch.contiguous_format, torch.channels_last):
+            raise ValueError(f"memory_format must be torch.contiguous_format or torch.channels_last, got {memory_format}.")
+        if backend not in ("auto", *BACKENDS):
+            raise ValueError(f"backend must be auto or one of {', '.join(BACKENDS)}, got {backend!r}.")
         self.mean = mean
         self.std = std
         self.dtype = dtype

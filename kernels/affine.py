@@ -39,5 +39,9 @@ def affine_matrices(ops: np.ndarray, args: np.ndarray, image_size: Tuple[int, in
 
 
 def fixed_point(matrices: np.ndarray) -> np.ndarray:
-    """float64 matrices as int64 in units of 2⁻³², to the nearest."""
-    return np.rint(matrices * 2.0**32).astype(np.int64)
+    """float64 matrices (N, 6) as int64 in units of 2⁻³², to the nearest.
+
+    Slopes are held within ±64 and offsets within ±2²⁶ pixels, far beyond what leaves an image in view, so that no sum overflows.
+    """
+    limits = np.array([2.0**6, 2.0**6, 2.0**26] * 2)
+    return np.rint(np.clip(matrices, -limits, limits) * 2.0**32).astype(np.int64)

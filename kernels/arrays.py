@@ -22,7 +22,7 @@ def dtype_name(array: Any) -> str:
 
 
 def host_view(array: Any) -> np.ndarray:
-    """A CPU array as NumPy array on the same memory, strides kept; bfloat16, which NumPy lacks, as its uint16 bits.
+    """A CPU array as NumPy array on the same memory, strides kept.
 
     Raises:
         ValueError: for what is no array in CPU memory.
@@ -32,18 +32,31 @@ def host_view(array: Any) -> np.ndarray:
     if on_device(array) or not hasattr(array, "__dlpack__"):
         raise ValueError(f"expected an array in CPU memory (NumPy, torch or DLPack), got {type(array).__name__}.")
     if _is_tensor(array):
-        plain = array.detach()
-        if dtype_name(plain) == "bfloat16":
-            return plain.view(_torch().int16).numpy().view(np.uint16)
-        return plain.numpy()
+        return np.asarray(array.detach().numpy())
     return np.from_dlpack(array)
 
 
 def empty_on_device(array: Any, shape: Tuple[int, ...], dtype: str) -> Any:
-    """A new C-contiguous array on the GPU that ``array`` lies on, of the same library, not initialised."""
+    """A new C-contiguous array on the GPU that ``array`` lies on, of the same library, not initialised.
+
+    Raises:
+        ValueError: for an array of another library than torch or CuPy.
+    """
     if _is_tensor(array):
         return _torch().empty(shape, dtype=getattr(_torch(), dtype), device=array.device)
+    if "cupy" not in sys.modules:
+        raise ValueError(f"GPU arrays must be torch's or CuPy's, got {type(array).__module__}.{type(array).__name__}.")
     return sys.modules["cupy"].empty(shape, dtype)
+
+
+def contiguous(array: Any) -> Any:
+    """A GPU array as it is if its memory is C-contiguous, else a copy that is."""
+    return array.contiguous() if _is_tensor(array) else sys.modules["cupy"].ascontiguousarray(array)
+
+
+def device_index(array: Any) -> int:
+    """Which GPU an array lies on."""
+    return int(array.device.index if _is_tensor(array) else array.device.id)
 
 
 def like(result: np.ndarray, array: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, Optional, Sequence, Tuple
 import numpy as np
 
 from .arrays import channels_second, dtype_name, empty_on_device, like, on_device, to_host
-from .families import FAMILIES, Plan
+from .families import FAMILIES
+from .plan_draws import Plan
 from .registry import choose
 from .threads import usable_threads
 
@@ -53,6 +54,9 @@ def era_views(
         given = f"{dtype_name(images)} of shape {tuple(images.shape)}" if hasattr(images, "dtype") else type(images).__name__
         raise ValueError(f"images must be uint8 (B, C, H, W), got {given}.")
     batch, channels, height, width = shape = tuple(int(side) for side in images.shape)
+    if not isinstance(plan, Plan):
+        raise ValueError(f"plan must come from draw_plan or draw_prime_plan, got {type(plan).__name__}.")
+    plan = plan.checked()
     if len(plan) != batch:
         raise ValueError(f"the plan is for {len(plan)} images, but the batch has {batch}.")
     if dtype not in _TYPES:
@@ -101,6 +105,9 @@ def _normalisation(
     """What is taken off the 256 levels and what they are divided by, float32 (C,)."""
     if mean is None and std is None:
         mean, std = [0.0] * channels, [1.0] * channels
-    if mean is None or std is None or len(mean) != channels or len(std) != channels or not min(std) > 0:
+    given = [
+        np.ndim(value) == 1 and len(value) == channels and np.isfinite(value).all() for value in (mean, std) if value is not None
+    ]
+    if mean is None or std is None or not all(given) or not min(std) > 0:
         raise ValueError(f"mean and std must both be given, for {channels} channels, with std above 0, got {mean} and {std}.")
     return np.array([255 * value for value in mean], np.float32), np.array([255 * value for value in std], np.float32)

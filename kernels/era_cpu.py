@@ -56,6 +56,7 @@ def run(family: str, arrays: Any, out: np.ndarray, shape: Any, channels_last: bo
     batch, channels, height, width = shape
     sizes = (FAMILIES[family].table_size(channels, height, width), FAMILIES[family].count_size(channels))
     target = out.view(np.uint16) if half else out
+    arrays = (np.require(arrays[0], requirements=("C", "W")), *arrays[1:])  # Numba would compile anew for what is read-only
 
     def work(start: int, stop: int) -> None:
         function(start, stop, *arrays, *sizes, target, channels, height, width, channels_last)

@@ -6,13 +6,14 @@ simulator (NUMBA_ENABLE_CUDASIM=1, set before Numba is imported).
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Callable, Optional, Sequence, Tuple
 
 import numpy as np
 from numba import cuda, from_dtype
 
-from .arrays import current_stream, on_device
+from .arrays import contiguous, current_stream, device_index, on_device, to_host
 from .block_cuda import COLUMN_LANES, ROW_LANES, cuda_block
 from .era_body import make_views
 from .families import FAMILIES
@@ -107,6 +108,12 @@ def run(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: T
         plan: the arrays that ``era_body.make_views`` lists, from ops to std, in host memory.
         shape: (B, C, H, W).
     """
+    index = device_index(images) if on_device(images) else 0
+    with cuda.gpus[index] if index else nullcontext():
+        _launch(family, images, plan, out, shape, channels_last)
+
+
+def _launch(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: Tuple[int, ...], channels_last: bool) -> None:
     batch, channels, height, width = shape
     size, chains = channels * height * width, plan[3].shape[2]
     device = on_device(images)
@@ -115,10 +122,10 @@ def run(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: T
         pointer = current_stream(images)
         stream = cuda.external_stream(pointer) if pointer else cuda.default_stream()
 
-    images = cuda.as_cuda_array(_contiguous(images)) if device else cuda.to_device(np.ascontiguousarray(images), stream)
+    images = cuda.as_cuda_array(contiguous(images)) if device else cuda.to_device(np.ascontiguousarray(to_host(images)), stream)
     target = cuda.as_cuda_array(out) if device else cuda.device_array(out.size, out.dtype, stream=stream)
     arrays = [images.reshape(batch, size), *(cuda.to_device(np.ascontiguousarray(array), stream) for array in plan)]
-    arrays += [target.reshape(out.size if device else target.size), channels, height, width, channels_last]
+    arrays += [target.reshape(target.size), channels, height, width, channels_last]
     capacity = shared_capacity(family, size, channels, chains)
     half = str(out.dtype).endswith("float16")
     lanes = (COLUMN_LANES, ROW_LANES)
@@ -137,7 +144,3 @@ def run(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: T
         compiled(family, half, None, chains > 1)[blocks, lanes, stream](*arrays)
     if not device:
         out.reshape(-1)[...] = target.copy_to_host(stream=stream)
-
-
-def _contiguous(images: Any) -> Any:
-    return images.contiguous() if hasattr(images, "contiguous") else images

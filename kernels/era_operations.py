@@ -245,7 +245,7 @@ def make_step(block: Block) -> Function:
         elif op == POSTERIZE:
             posterize(source, target, args[0], size)
         elif op == SOLARIZE:
-            solarize(source, target, args[0], size)
+            solarize(source, target, np.float32(int(args[0])), size)
         elif words[0] == ONE and words[3] == 0 and words[4] == ONE and words[5] & MASK == 0:
             if words[1] == 0 and words[2] == 0 and words[5] == 0:
                 return False

@@ -10,13 +10,13 @@ depth 3, views 4) of GEARnn (arXiv 2410.07691).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from .philox import below, uniform
-from .plan_draws import STEP, Stream, axes, check_mixture, draw_depth, draw_frame, draw_mixture
+from .plan_draws import STEP, Plan, Stream, array_of, axes, check_mixture, draw_depth, draw_frame, draw_mixture
 
 OPERATIONS: Tuple[str, ...] = (
     "autocontrast",
@@ -37,39 +37,26 @@ _MAX_SEVERITY = 10.0
 
 
 @dataclass(frozen=True)
-class EraPlan:
+class EraPlan(Plan):
     """What happens to each of B images in V = views - 1 augmented views, W chains and up to D steps.
 
     All arrays are C-contiguous.
     """
 
     family: ClassVar[str] = "augmix"
-    ops: np.ndarray
+    ops: np.ndarray = array_of(np.int32, "BVWD")
     """int32 (B, V, W, D): positions in OPERATIONS, -1 = no operation (only at the end of a chain)."""
-    args: np.ndarray
+    args: np.ndarray = array_of(np.float32, "BVWD")
     """float32 (B, V, W, D), sign included: rotate in degrees counter-clockwise, shear as a slope, translate in pixels,
     posterize in bits kept, solarize as the threshold; 0 where the operation takes nothing."""
-    chain_weights: np.ndarray
+    chain_weights: np.ndarray = array_of(np.float32, "BVW")
     """float32 (B, V, W) ~ Dirichlet(alpha): the weight of each chain; they sum to 1."""
-    mix: np.ndarray
+    mix: np.ndarray = array_of(np.float32, "BV")
     """float32 (B, V) ~ Beta(alpha, alpha): the weight of the mixture of chains; the clean image gets 1 - mix."""
-    crop: np.ndarray
+    crop: np.ndarray = array_of(np.int32, "B2")
     """int32 (B, 2): (dy, dx) in [-pad, pad]; pixel (y, x) comes from (y + dy, x + dx), and is 0 if outside."""
-    flip: np.ndarray
+    flip: np.ndarray = array_of(np.bool_, "B")
     """bool (B,): mirror left-right, after the crop."""
-
-    def __len__(self) -> int:
-        """The number of images, B."""
-        return len(self.ops)
-
-    @property
-    def views(self) -> int:
-        """The number of views with the clean one, V + 1."""
-        return self.ops.shape[1] + 1
-
-    def select(self, rows: Union[slice, np.ndarray]) -> EraPlan:
-        """The plan of some of the images, by slice, positions or mask."""
-        return EraPlan(*(np.ascontiguousarray(getattr(self, field.name)[rows]) for field in fields(self)))
 
 
 def draw_plan(

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .era_plan import NO_OPERATION, OPERATIONS, EraPlan
-from .frame import crop_flip
+from .frame import crop_flip_reference
 
 
 def era_views_reference(images: np.ndarray, plan: EraPlan) -> np.ndarray:
@@ -23,7 +23,7 @@ def era_views_reference(images: np.ndarray, plan: EraPlan) -> np.ndarray:
     """
     views = np.empty((plan.views, *images.shape), np.float32)
     for n, image in enumerate(images):
-        clean = crop_flip(image, plan.crop[n], plan.flip[n])
+        clean = crop_flip_reference(image, plan.crop[n], plan.flip[n])
         views[0, n] = clean
         start = to_pillow(clean)
         for view in range(plan.views - 1):

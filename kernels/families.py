@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Tuple, Union
+from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 
 from . import era_operations, prime_operations
 from .affine import affine_matrices, fixed_point
 from .block import Block, Function
-from .era_plan import EraPlan
-from .prime_plan import PrimePlan
-
-Plan = Union[EraPlan, PrimePlan]
 
 Encoded = Tuple[np.ndarray, np.ndarray, np.ndarray]
 """ops int32 (B, S), args float32 (B, S, P) and words int64 (B, S, Q) of the S = V·W·D steps of each image."""

@@ -8,7 +8,7 @@ from .block import Block, Function
 
 
 def make_crop_flip(block: Block) -> Function:
-    """Compile ``crop_flip(source, target, dy, dx, flip, channels, height, width)``: the one below, on flat images."""
+    """Compile ``crop_flip(source, target, dy, dx, flip, channels, height, width)``, the function below on flat images."""
     at = block.index
     column, columns, row, rows = block.column, block.columns, block.row, block.rows
 
@@ -39,14 +39,15 @@ def make_crop_flip(block: Block) -> Function:
     return crop_flip
 
 
-def crop_flip(image: np.ndarray, crop: np.ndarray, flip: bool) -> np.ndarray:
+def crop_flip_reference(image: np.ndarray, crop: np.ndarray, flip: bool) -> np.ndarray:
     """(C, H, W) shifted by crop = (dy, dx) over a black border, then mirrored left-right where ``flip`` says so.
 
     Pixel (y, x) before the flip is the source's (y + dy, x + dx).
     """
     _, height, width = image.shape
-    pad_y, pad_x = abs(int(crop[0])), abs(int(crop[1]))
+    shift_y, shift_x = (int(np.clip(shift, -side, side)) for shift, side in zip(crop, (height, width)))
+    pad_y, pad_x = abs(shift_y), abs(shift_x)
     padded = np.pad(image, ((0, 0), (pad_y, pad_y), (pad_x, pad_x)))
-    top, left = pad_y + int(crop[0]), pad_x + int(crop[1])
+    top, left = pad_y + shift_y, pad_x + shift_x
     shifted = padded[:, top : top + height, left : left + width]
     return shifted[:, :, ::-1] if flip else shifted

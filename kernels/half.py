@@ -13,12 +13,6 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def half_to_float(_typing: Any, bits: Any) -> Tuple[Any, Any]:
-    """float16 bits, uint16 → float32, exactly (IEEE 754 binary16)."""
-    return types.float32(types.uint16), _converting(types.uint16)
-
-
-@intrinsic
 def float_to_half(_typing: Any, value: Any) -> Tuple[Any, Any]:
     """float32 → float16 bits, uint16, to the nearest, ties to even; beyond 65,504 infinity."""
 

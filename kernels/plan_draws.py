@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple, Union
+from dataclasses import field, fields
+from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
 from .philox import below, philox4x32, split64, uniform_open
 
+AnyPlan = TypeVar("AnyPlan", bound="Plan")
+
 MAX_COUNT = 256
+MAX_PAD = 1 << 15  # pixels
+MIN_ALPHA = 1e-6
 RANDOM_DEPTH = 3  # depth=None draws 1..3 operations per chain
 
 # A counter is (slot, epoch, index low, index high), slot = purpose << 24 | step << 16 | chain << 8 | view. A slot per
@@ -25,8 +30,9 @@ class Stream:
             indices = indices.astype(np.int64)
         if indices.ndim != 1 or indices.dtype.kind not in "iu" or (indices.size and indices.min() < 0):
             raise ValueError(f"indices must be a list of integers >= 0, got {indices.dtype} of shape {indices.shape}.")
-        if not 0 <= epoch < 1 << 32:
-            raise ValueError(f"epoch must be in [0, 2**32), got {epoch}.")
+        check_whole("epoch", epoch, 0, (1 << 32) - 1)
+        if not isinstance(seed, (int, np.integer)):
+            raise ValueError(f"seed must be a whole number, got {seed!r}.")
         self.indices = indices.astype(np.uint64)
         self.epoch = int(epoch)
         self.key = split64(seed)
@@ -43,6 +49,56 @@ class Stream:
         counter[..., 2] = indices & np.uint64(0xFFFFFFFF)
         counter[..., 3] = indices >> np.uint64(32)
         return philox4x32(counter, self.key)
+
+
+class Plan:
+    """What plans have in common: dataclasses of arrays (``array_of``), whose first axis is the B images."""
+
+    family: ClassVar[str]
+    ops: np.ndarray
+    chain_weights: np.ndarray
+    mix: np.ndarray
+    crop: np.ndarray
+    flip: np.ndarray
+
+    def __len__(self) -> int:
+        """The number of images, B."""
+        return len(self.ops)
+
+    @property
+    def views(self) -> int:
+        """The number of views with the clean one, V + 1."""
+        return int(self.ops.shape[1] + 1)
+
+    def select(self: AnyPlan, rows: Union[slice, np.ndarray]) -> AnyPlan:
+        """The plan of some of the images, by slice, positions or mask."""
+        return type(self)(*(np.ascontiguousarray(getattr(self, one.name)[rows]) for one in fields(self)))  # type: ignore[arg-type]
+
+    def checked(self: AnyPlan) -> AnyPlan:
+        """The same plan with arrays of the types and layout that kernels read, since it may have been made by hand.
+
+        Raises:
+            ValueError: one sentence, if an array is missing, has another shape than the others, or holds what is not finite.
+        """
+        arrays = {}
+        sides: Dict[str, int] = {}
+        for one in fields(self):  # type: ignore[arg-type]
+            name, kind, axes_ = one.name, one.metadata["dtype"], one.metadata["shape"]
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.ndim != len(axes_):
+                raise ValueError(f"the plan's {name} must be an array with axes {axes_}.")
+            for letter, side in zip(axes_, array.shape):
+                if sides.setdefault(letter, side) != side or (letter.isdigit() and int(letter) != side):
+                    raise ValueError(f"the plan's {name} has shape {array.shape}, which does not fit its other arrays.")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"the plan's {name} must be finite.")
+            arrays[name] = np.ascontiguousarray(array, kind)
+        return type(self)(**arrays)
+
+
+def array_of(dtype: Any, shape: str) -> Any:
+    """A plan's field: an array of a type, with an axis for each letter of ``shape``; a digit is the length of its axis."""
+    return field(metadata={"dtype": dtype, "shape": shape})
 
 
 def axes(*sides: int) -> Tuple[np.ndarray, ...]:
@@ -84,15 +140,25 @@ def check_mixture(image_size: Tuple[int, int], width: int, depth: Optional[int],
     Raises:
         ValueError: one sentence.
     """
-    if not 0 < alpha < np.inf:
-        raise ValueError(f"alpha must be positive, got {alpha}.")
+    if not MIN_ALPHA <= alpha < np.inf:
+        raise ValueError(f"alpha must be {MIN_ALPHA} or more, got {alpha}.")
     for name, value in (("width", width), ("depth", 1 if depth is None else depth), ("views", views)):
-        if not 1 <= value <= MAX_COUNT:
-            raise ValueError(f"{name} must be in [1, {MAX_COUNT}], got {value}.")
-    if pad < 0:
-        raise ValueError(f"pad must be >= 0 pixels, got {pad}.")
-    if len(image_size) != 2 or min(image_size) < 1:
+        check_whole(name, value, 1, MAX_COUNT)
+    check_whole("pad", pad, 0, MAX_PAD)
+    if len(image_size) != 2:
         raise ValueError(f"image_size must be (height, width) in pixels, got {image_size}.")
+    for side in image_size:
+        check_whole("a side of image_size", side, 1, 1 << 24)
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> None:
+    """Refuse what is not a whole number in [low, high].
+
+    Raises:
+        ValueError: one sentence.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number in [{low}, {high}], got {value!r}.")
 
 
 def _log_gamma(draw: Stream, purpose: int, alpha: float, view: np.ndarray, chain: np.ndarray) -> np.ndarray:

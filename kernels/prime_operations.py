@@ -250,7 +250,7 @@ def make_step(block: Block) -> Function:
                 beside = w3 * source[at(start + x - 1)] + w4 * source[at(start + x)] + w5 * source[at(start + x + 1)]
                 below = w6 * source[at(under + x - 1)] + w7 * source[at(under + x)] + w8 * source[at(under + x + 1)]
                 target[at(start + x)] = min(max(above + beside + below, ZERO), WHITE)
-            for edge in range(column(), 2, columns()):
+            for edge in range(column(), min(2, width), columns()):
                 x = edge * (width - 1)
                 value = w1 * source[at(over + x)] + w4 * source[at(start + x)] + w7 * source[at(under + x)]
                 if x > 0:

@@ -7,54 +7,50 @@ the key of a stream of normal variates, so they are as much a function of (seed,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from .philox import below, uniform, uniform_open
-from .plan_draws import KEY, STEP, Stream, axes, check_mixture, draw_depth, draw_frame, draw_mixture
+from .plan_draws import KEY, STEP, Plan, Stream, array_of, axes, check_mixture, check_whole, draw_depth, draw_frame, draw_mixture
 
 PRIME_OPERATIONS: Tuple[str, ...] = ("diffeomorphism", "colour", "filter", "noise")
 """``ops`` holds positions in this tuple. PRIME draws from the first three."""
 NO_OPERATION = -1
 LARGEST_CUT = 100  # modes of a diffeomorphism per axis, frequencies of a colour transformation
 _SMALLEST_CUT = 2
+_LARGEST_STRENGTH = 1e6
 
 
 @dataclass(frozen=True)
-class PrimePlan:
+class PrimePlan(Plan):
     """What happens to each of B images in V = views - 1 augmented views, W chains and up to D steps.
 
     All arrays are C-contiguous; chain_weights, mix, crop and flip are those of ``EraPlan``.
     """
 
     family: ClassVar[str] = "prime"
-    ops: np.ndarray
+    ops: np.ndarray = array_of(np.int32, "BVWD")
     """int32 (B, V, W, D): positions in PRIME_OPERATIONS, -1 = no operation (only at the end of a chain)."""
-    args: np.ndarray
+    args: np.ndarray = array_of(np.float32, "BVWD2")
     """float32 (B, V, W, D, 2): strength and cut. Diffeomorphism: the square root of the temperature, and modes per axis;
     colour: the standard deviation of a coefficient, and the number of frequencies; filter and noise: the standard
     deviation of a weight or a pixel, images being in [0, 1], and 0."""
-    words: np.ndarray
+    words: np.ndarray = array_of(np.int64, "BVWD4")
     """int64 (B, V, W, D, 4): key (2 words) and upper half of the counter (2 words) of the step's normal variates."""
-    chain_weights: np.ndarray
-    mix: np.ndarray
-    crop: np.ndarray
-    flip: np.ndarray
+    chain_weights: np.ndarray = array_of(np.float32, "BVW")
+    mix: np.ndarray = array_of(np.float32, "BV")
+    crop: np.ndarray = array_of(np.int32, "B2")
+    flip: np.ndarray = array_of(np.bool_, "B")
 
-    def __len__(self) -> int:
-        """The number of images, B."""
-        return len(self.ops)
-
-    @property
-    def views(self) -> int:
-        """The number of views with the clean one, V + 1."""
-        return self.ops.shape[1] + 1
-
-    def select(self, rows: Union[slice, np.ndarray]) -> PrimePlan:
-        """The plan of some of the images, by slice, positions or mask."""
-        return PrimePlan(*(np.ascontiguousarray(getattr(self, field.name)[rows]) for field in fields(self)))
+    def checked(self) -> PrimePlan:
+        """As for all plans; cuts must also be whole numbers that the kernels' scratch is made for."""
+        plan = super().checked()
+        cut = plan.args[..., 1]
+        if ((cut < 0) | (cut > LARGEST_CUT)).any():
+            raise ValueError(f"the plan's cuts must be in [0, {LARGEST_CUT}], got up to {cut.max():g}.")
+        return plan
 
 
 def draw_prime_plan(
@@ -91,11 +87,10 @@ def draw_prime_plan(
     unknown = [name for name in operations if name not in PRIME_OPERATIONS]
     if unknown or not operations:
         raise ValueError(f"operations must be some of {', '.join(PRIME_OPERATIONS)}, got {tuple(operations)}.")
-    if not _SMALLEST_CUT < cut_max <= LARGEST_CUT:
-        raise ValueError(f"cut_max must be in [{_SMALLEST_CUT + 1}, {LARGEST_CUT}], got {cut_max}.")
+    check_whole("cut_max", cut_max, _SMALLEST_CUT + 1, LARGEST_CUT)
     for name, value in (("colour_max", colour_max), ("filter_max", filter_max), ("noise_max", noise_max)):
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name} must be 0 or more, got {value}.")
+        if not 0 <= value <= _LARGEST_STRENGTH:
+            raise ValueError(f"{name} must be in [0, {_LARGEST_STRENGTH:g}], got {value}.")
     check_mixture(image_size, width, depth, views, alpha, pad)
 
     draw = Stream(indices, seed, epoch)

@@ -6,7 +6,7 @@ from typing import Tuple
 
 import numpy as np
 
-from .frame import crop_flip
+from .frame import crop_flip_reference
 from .philox import philox4x32
 from .prime_plan import PRIME_OPERATIONS, PrimePlan
 
@@ -23,7 +23,7 @@ def prime_views_reference(images: np.ndarray, plan: PrimePlan) -> np.ndarray:
     """
     views = np.empty((plan.views, *images.shape), np.float32)
     for n, image in enumerate(images):
-        clean = crop_flip(image / 255, plan.crop[n], plan.flip[n])
+        clean = crop_flip_reference(image / 255, plan.crop[n], plan.flip[n])
         views[0, n] = clean
         for view in range(plan.views - 1):
             mixture = (1 - float(plan.mix[n, view])) * clean

@@ -89,7 +89,10 @@ def _say_once(message: str) -> None:
 
 def _try_numba() -> str:
     numba = importlib.import_module("numba")
+    from .compiling import cache_on_disk
+
     compiled: Callable[[int], int] = numba.njit(_successor)
+    cache_on_disk(compiled, "probe")
     if compiled(41) != 42:
         raise RuntimeError("a one-line kernel gave a wrong result")
     return f"numba {numba.__version__} on the CPU"

@@ -88,12 +88,17 @@ def top_k(scores: Sequence[Any], k: int, largest: bool = True) -> Ranking:
     Raises:
         ValueError: for no layers, for arrays that are not one-dimensional or not alike, or for k below 0.
     """
-    kinds = {(type(one), dtype_name(one), str(getattr(one, "device", ""))) for one in scores}
-    if len(kinds) != 1 or any(len(one.shape) != 1 for one in scores) or k < 0:
+    if any(not hasattr(one, "dtype") or dtype_name(one) not in _TYPES for one in scores):
+        kinds = [dtype_name(one) if hasattr(one, "dtype") else type(one).__name__ for one in scores]
+        raise ValueError(f"top_k needs arrays of {', '.join(_TYPES)}, got {kinds}.")
+    alike = {(type(one), dtype_name(one), str(getattr(one, "device", ""))) for one in scores}
+    if len(alike) != 1 or any(len(one.shape) != 1 for one in scores) or not isinstance(k, (int, np.integer)) or k < 0:
         shapes = [tuple(one.shape) for one in scores]
-        raise ValueError(f"top_k needs (n,) arrays of one library, type and device and k from 0, got {shapes} and k = {k}.")
+        raise ValueError(
+            f"top_k needs (n,) arrays of one library, type and device and a whole k from 0, got {shapes} and k = {k}."
+        )
     library: Any = sys.modules[type(scores[0]).__module__.split(".")[0]]
-    values = _bits(library.concatenate(tuple(scores)))
+    values = library.concatenate(tuple(one.detach() if hasattr(one, "detach") else one for one in scores))
     keys = -values if largest else values
     order = {"numpy": _stable_order, "torch": _stable_order_torch, "cupy": library.argsort}[library.__name__](keys)[:k]
     sizes = np.array([len(one) for one in scores])

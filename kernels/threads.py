@@ -20,8 +20,8 @@ def usable_threads(threads: Optional[int]) -> int:
     """
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}.")
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be at least 1 and a whole number, got {threads!r}.")
     return threads
 
 

@@ -18,7 +18,7 @@ from gearnn.bench.torch_prime import prime_views
 from gearnn.kernels.era import era_views
 from gearnn.kernels.era_plan import EraPlan, draw_plan
 from gearnn.kernels.era_reference import era_views_reference
-from gearnn.kernels.families import Plan
+from gearnn.kernels.plan_draws import Plan
 from gearnn.kernels.prime_plan import LARGEST_CUT, PrimePlan, draw_prime_plan
 from gearnn.kernels.registry import probe
 

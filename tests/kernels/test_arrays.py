@@ -21,10 +21,8 @@ def test_views_share_memory() -> None:
     assert like(array, tensor).data_ptr() == array.ctypes.data
 
 
-def test_bfloat16_comes_as_bits() -> None:
-    tensor = torch.tensor([1.0, -2.0]).bfloat16()
-    assert dtype_name(tensor) == "bfloat16" and dtype_name(np.ones(1, np.uint8)) == "uint8"
-    assert host_view(tensor).tolist() == [0x3F80, 0xC000]
+def test_type_names() -> None:
+    assert dtype_name(torch.ones(1).bfloat16()) == "bfloat16" and dtype_name(np.ones(1, np.uint8)) == "uint8"
 
 
 def test_other_libraries_come_by_dlpack() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Callable, Optional, Tuple
 
 import numpy as np
@@ -139,3 +140,50 @@ def test_a_back_end_that_cannot_do_it_is_refused() -> None:
     plan = draw_plan([0], seed=0, epoch=0, image_size=(8, 8))
     with pytest.raises(KernelError, match="'cupy' back end does not do ERA on CPU arrays"):
         era_views(np.ones((1, 3, 8, 8), np.uint8), plan, backend="cupy")
+
+
+def with_changes(family: str, **changes: object) -> object:
+    draw = draw_plan if family == "augmix" else draw_prime_plan
+    plan = draw([0, 1], seed=0, epoch=0, image_size=(8, 8))  # type: ignore[operator]
+    return dataclasses.replace(plan, **{name: change(getattr(plan, name)) for name, change in changes.items()})  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (None, "plan must come from draw_plan"),
+        (with_changes("augmix", mix=lambda mix: mix[:1]), "mix has shape"),
+        (with_changes("augmix", chain_weights=lambda w: np.repeat(w, 2, 2)), "chain_weights has shape"),
+        (with_changes("augmix", ops=lambda ops: ops[:, :2]), "does not fit its other arrays"),
+        (with_changes("augmix", ops=lambda ops: ops.tolist()), "ops must be an array"),
+        (with_changes("augmix", args=lambda args: args * np.nan), "args must be finite"),
+        (with_changes("augmix", crop=lambda crop: crop[:, :1]), "crop has shape"),
+        (with_changes("prime", args=lambda args: args + 101), "cuts must be in"),
+        (with_changes("prime", words=lambda words: words[..., :3]), "words has shape"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_plans_made_by_hand_are_checked_before_compiled_code_reads_them(plan: object, message: str, backend: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        era_views(np.ones((2, 3, 8, 8), np.uint8), plan, backend=backend)  # type: ignore[arg-type]
+
+
+def test_arguments_beyond_reason_stay_in_the_image(pictures: Pictures) -> None:
+    images = pictures(0, 40, 3, 9, 12)
+    plan = draw_plan(range(40), seed=0, epoch=0, image_size=(9, 12), views=2, depth=2)
+    for size in (100.0, 2e9, 1e30, -1e30):
+        views = era_views(images, dataclasses.replace(plan, args=np.full_like(plan.args, size)))
+        assert views.min() >= 0 and views.max() <= 1
+
+
+def test_plans_of_other_types_and_read_only_images_compile_nothing_new(pictures: Pictures) -> None:
+    from gearnn.kernels.era_cpu import compiled
+
+    images = pictures(0, 4, 3, 8, 8)
+    plan = draw_plan(range(4), seed=0, epoch=0, image_size=(8, 8))
+    expected = era_views(images, plan)
+    variants = len(compiled("augmix", False).signatures)  # type: ignore[attr-defined]
+    other = dataclasses.replace(plan, mix=plan.mix.astype(np.float64), ops=plan.ops.astype(np.int64))
+    images.flags.writeable = False
+    assert np.array_equal(era_views(images, other), expected)
+    assert len(compiled("augmix", False).signatures) == variants  # type: ignore[attr-defined]

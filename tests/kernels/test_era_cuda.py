@@ -47,6 +47,16 @@ for plan in plans:
     assert np.abs(simulated[1:] - simulated[0]).max() > 0.01
 half = era_views(images, plans[0], backend="cuda", dtype="float16")
 assert np.array_equal(half, era_views(images, plans[0], backend="numba", dtype="float16")) or family == "prime"
+# The way of torch tensors on a GPU, with the simulator's memory in place of the device's.
+import torch
+from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+from gearnn.kernels import era
+era.on_device = era_cuda.on_device = lambda array: True
+era_cuda.current_stream = era_cuda.device_index = lambda array: 0
+era_cuda.cuda.as_cuda_array = lambda tensor: FakeCUDAArray(tensor.numpy())
+tensor = era_views(torch.from_numpy(images), plans[0], backend="cuda", channels_last=True)
+era.on_device = lambda array: False
+assert torch.allclose(tensor, era_views(torch.from_numpy(images), plans[0], backend="numba"), atol=1e-3)
 print(sorted(used))
 """
 
