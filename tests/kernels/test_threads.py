@@ -46,5 +46,5 @@ def test_an_error_in_any_thread_reaches_the_caller() -> None:
 def test_thread_counts() -> None:
     assert usable_threads(3) == 3
     assert usable_threads(None) >= 1
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="at least 1 and a whole number, got 0"):
         usable_threads(0)
