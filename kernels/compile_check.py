@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -65,7 +65,8 @@ def check_kernels(architectures: Tuple[str, ...] = ARCHITECTURES) -> Iterator[Re
     compiler = find_ptxas()
     for architecture in architectures:
         for name, variant in variants().items():
-            yield assemble(name, numba_ptx(variant, architecture), architecture, compiler)
+            (resources,) = assemble(name, numba_ptx(variant, architecture), architecture, compiler)
+            yield replace(resources, kernel=name)
 
 
 def numba_ptx(variant: Tuple[str, bool, Optional[int], bool], architecture: str) -> str:
@@ -106,8 +107,8 @@ def numba_ptx(variant: Tuple[str, bool, Optional[int], bool], architecture: str)
     return str(ptx)
 
 
-def assemble(name: str, ptx: str, architecture: str, compiler: Path) -> Resources:
-    """What ptxas says of a kernel.
+def assemble(name: str, ptx: str, architecture: str, compiler: Path) -> List[Resources]:
+    """What ptxas says of each kernel in some PTX, by its name there; ``name`` stands for the whole in messages.
 
     Raises:
         KernelError: if it refuses the code.
@@ -119,9 +120,13 @@ def assemble(name: str, ptx: str, architecture: str, compiler: Path) -> Resource
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise KernelError(f"ptxas refuses {name} for {architecture}: {done.stderr.strip().splitlines()[0]}")
+    reports = re.findall(r"Compiling entry function '(\w+)'(.*?)(?=Compiling entry|\Z)", done.stderr, re.DOTALL)
+    return [_resources(entry, architecture, report) for entry, report in reports]
 
+
+def _resources(name: str, architecture: str, report: str) -> Resources:
     def number(pattern: str) -> int:
-        found = re.search(pattern, done.stderr)
+        found = re.search(pattern, report)
         return int(found.group(1)) if found else 0
 
     spills = number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")

@@ -88,8 +88,7 @@ def era_views(
         if chosen == "numba":
             from . import era_cpu
 
-            source = np.ascontiguousarray(to_host(images)).reshape(batch, -1)
-            era_cpu.run(plan.family, (source, *tail), out.reshape(-1), shape, channels_last, threads)
+            era_cpu.run(plan.family, to_host(images), tail, out.reshape(-1), shape, channels_last, threads)
         else:
             from . import era_cuda
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -49,16 +49,18 @@ def compiled(family: str, half: bool) -> Callable[..., None]:
     return function
 
 
-def run(family: str, arrays: Any, out: np.ndarray, shape: Any, channels_last: bool, threads: int) -> None:
-    """Fill ``out``, flat float32 or float16; ``arrays`` as ``era_body.make_views`` lists them, from images to std."""
+def run(
+    family: str, images: np.ndarray, plan: Sequence[np.ndarray], out: np.ndarray, shape: Any, channels_last: bool, threads: int
+) -> None:
+    """Fill ``out``, flat float32 or float16, from uint8 (B, C, H, W); ``plan`` as ``era_body`` lists it, from ops to std."""
     half = out.dtype == np.float16
     function = compiled(family, half)
     batch, channels, height, width = shape
     sizes = (FAMILIES[family].table_size(channels, height, width), FAMILIES[family].count_size(channels))
     target = out.view(np.uint16) if half else out
-    arrays = (np.require(arrays[0], requirements=("C", "W")), *arrays[1:])  # Numba would compile anew for what is read-only
+    source = np.require(images, requirements=("C", "W")).reshape(batch, -1)  # Numba would compile anew for what is read-only
 
     def work(start: int, stop: int) -> None:
-        function(start, stop, *arrays, *sizes, target, channels, height, width, channels_last)
+        function(start, stop, source, *plan, *sizes, target, channels, height, width, channels_last)
 
     in_parts(work, batch, threads)

@@ -246,16 +246,15 @@ def make_step(block: Block) -> Function:
             posterize(source, target, args[0], size)
         elif op == SOLARIZE:
             solarize(source, target, np.float32(int(args[0])), size)
-        elif words[0] == ONE and words[3] == 0 and words[4] == ONE and words[5] & MASK == 0:
-            if words[1] == 0 and words[2] == 0 and words[5] == 0:
+        elif words[0] != ONE or words[4] != ONE:
+            affine(source, target, words, channels, height, width)
+        elif words[1] == 0 and words[3] == 0 and words[2] & MASK == 0 and words[5] & MASK == 0:
+            if words[2] == 0 and words[5] == 0:
                 return False
-            if words[1] == 0 and words[2] & MASK == 0:
-                move(source, target, words[5] >> FRACTION_BITS, words[2] >> FRACTION_BITS, False, channels, height, width)
-            elif words[5] == 0:
-                shear_rows(source, target, words[1], words[2], channels, height, width)
-            else:
-                affine(source, target, words, channels, height, width)
-        elif words[0] == ONE and words[1] == 0 and words[2] == 0 and words[4] == ONE and words[5] == 0:
+            move(source, target, words[5] >> FRACTION_BITS, words[2] >> FRACTION_BITS, False, channels, height, width)
+        elif words[3] == 0 and words[5] == 0:
+            shear_rows(source, target, words[1], words[2], channels, height, width)
+        elif words[1] == 0 and words[2] == 0 and words[5] == 0:
             shear_columns(source, target, words[3], channels, height, width)
         else:
             affine(source, target, words, channels, height, width)
