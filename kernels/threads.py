@@ -25,7 +25,7 @@ def usable_threads(threads: Optional[int]) -> int:
     return threads
 
 
-def in_parts(work: Callable[[int, int], None], count: int, threads: int, parts_per_thread: int = 4) -> None:
+def in_parts(work: Callable[[int, int], None], count: int, threads: int, parts_per_thread: int = 8) -> None:
     """Call ``work(start, stop)`` until all of range(count) is done, in parts that idle threads take one after the other.
 
     Raises:
