@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional
+from typing import Any, Dict, List, Literal, Optional, Tuple, Union
 
 from gearnn.errors import UserError
+from gearnn.quantities import parse_bytes, parse_count, parse_duration
 
 # The growth ratios of the paper on CIFAR-10 (GEARnn, arXiv 2410.07691).
 PAPER_GROWTH_RATIO = {"mobilenet_v1": 1.8, "vgg19": 0.9, "resnet18": 0.6}
@@ -20,26 +22,40 @@ Method = Literal["gearnn-2", "gearnn-1"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What the grown network may cost: set one of the two. Left open, it is the paper's growth ratio for the network."""
+    """What the grown network may cost; limits given together all hold. With none given, it is the paper's growth ratio."""
 
     growth_ratio: Optional[float] = None
     """gamma: the sum of all layer widths may grow to (1 + gamma) times the seed's (GEARnn, arXiv 2410.07691, Eq. 1)."""
-    params: Optional[int] = None
-    """Learnable parameters of the grown network."""
+    params: Optional[Union[int, str]] = None
+    """Learnable parameters, such as 1M or 400k."""
+    macs: Optional[Union[int, str]] = None
+    """Multiply-accumulates of convolutions and linear layers per image, such as 50M."""
+    size: Optional[Union[int, str]] = None
+    """Bytes of the deployed model (float32 ONNX), such as 4MB."""
+    train_memory: Optional[Union[int, str]] = None
+    """Peak bytes that torch allocates in a training step at the batch size and views of the run, such as 512MiB."""
+    latency_ms: Optional[float] = None
+    """Milliseconds per image on this device's runtime, at batch 1."""
+    train_time: Optional[str] = None
+    """How long the whole run may take, such as 45m, 1h30m or 600s; it sets the phases' lengths, not the widths."""
 
 
 @dataclass(frozen=True)
-class FireflyConfig:
-    """Firefly's growth step (Wu et al. 2020, arXiv 2102.08574), with its published settings."""
+class GrowthConfig:
+    """The growth step."""
 
+    batches: int = 8
+    """Batches that closed-form growers look at (osg, gradmax)."""
+    micro_batch: int = 32
+    """Images at a time in a closed-form grower: its network is wider than the one in training, its batches are smaller."""
     epochs: int = 1
-    """Eg: passes over the data that train the candidates; one more scores them."""
+    """Eg, firefly only: passes over the data that train the candidates; one more scores them."""
     new_candidates: int = 0
-    """New neurons offered per layer; 0 offers twice as many as the layer is wide, at least 16 and at most 70."""
+    """New neurons offered per layer; 0 offers twice as many as the layer is wide, at least 16 and at most 70 (or its width)."""
     learning_rate: float = 1e-3
-    """Of RMSprop (momentum 0.1, alpha 0.9) on the candidates."""
+    """Firefly only: of RMSprop (momentum 0.1, alpha 0.9) on the candidates."""
     penalty: float = 1e-2
-    """Factor on the squared norms of the split directions and, a hundredfold less, of the new neurons' weights."""
+    """Firefly only: factor on the squared norms of the split directions and, a hundredfold less, of the new neurons' weights."""
     round_to: int = 8
     """Widths come out in multiples of this: engines gain nothing from widths in between."""
 
@@ -123,7 +139,7 @@ class RunConfig:
     """Continue the run in --out from its last checkpoint."""
     epochs: Epochs = field(default_factory=Epochs)
     budget: Budget = field(default_factory=Budget)
-    growth: FireflyConfig = field(default_factory=FireflyConfig)
+    growth: GrowthConfig = field(default_factory=GrowthConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -161,12 +177,40 @@ def resolved(config: RunConfig) -> RunConfig:
     """The configuration with everything that was left open filled in: the data, the run folder and the budget."""
     data = config.data or (Path(os.environ["GEARNN_DATA"]) if os.environ.get("GEARNN_DATA") else None)
     out = config.out or Path("runs") / f"{config.arch}-{config.method}-{config.seed}"
-    budget = config.budget
-    if budget.params is not None and budget.growth_ratio == preset(config.preset).budget.growth_ratio:
-        budget = Budget(params=budget.params)  # an option that was given takes the place of the preset's budget
-    if budget == Budget():
-        budget = Budget(growth_ratio=PAPER_GROWTH_RATIO.get(config.arch, 0.9))
+    budget = parsed(config.budget)
+    if budget.growth_ratio == preset(config.preset).budget.growth_ratio and _limits(budget, without=("growth_ratio",)):
+        budget = dataclasses.replace(budget, growth_ratio=None)  # an option that was given takes the place of the preset's budget
+    if not _limits(budget):
+        budget = dataclasses.replace(budget, growth_ratio=PAPER_GROWTH_RATIO.get(config.arch, 0.9))
     return dataclasses.replace(config, data=data.absolute() if data else None, out=out, budget=budget)
+
+
+def parsed(budget: Budget) -> Budget:
+    """The same budget with counts and bytes as numbers.
+
+    Raises:
+        UserError: naming the option and an example of it.
+    """
+    numbers: Dict[str, int] = {}
+    for name, parse in (("params", parse_count), ("macs", parse_count), ("size", parse_bytes), ("train_memory", parse_bytes)):
+        given = getattr(budget, name)
+        if given is not None:
+            numbers[name] = parse(given, f"--budget.{name.replace('_', '-')}")
+    for option, value, example in (
+        ("--budget.growth-ratio", budget.growth_ratio, "0.9 allows 1.9 times the seed's widths"),
+        ("--budget.latency-ms", budget.latency_ms, "3.0 allows 3 milliseconds per image"),
+    ):
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{option} must be above 0, not {value}: {example}")
+    if budget.train_time is not None:
+        parse_duration(budget.train_time, "--budget.train-time")
+    return dataclasses.replace(budget, **numbers)  # type: ignore[arg-type, unused-ignore]
+
+
+def _limits(budget: Budget, without: Tuple[str, ...] = ()) -> bool:
+    """Whether anything limits the widths."""
+    names = ("growth_ratio", "params", "macs", "size", "train_memory", "latency_ms")
+    return any(getattr(budget, name) is not None for name in names if name not in without)
 
 
 def check(config: RunConfig) -> None:

@@ -9,7 +9,9 @@ import typing
 import pytest
 
 from gearnn import config
-from gearnn.config import Budget, RunConfig, differences, preset, resolved, to_dict
+from gearnn.commands.parsing import parse
+from gearnn.commands.run import RunArguments
+from gearnn.config import Budget, RunConfig, differences, parsed, preset, resolved, to_dict
 from gearnn.errors import UserError
 
 
@@ -39,6 +41,48 @@ def test_resolving_fills_in_folder_and_the_papers_growth_ratio() -> None:
     demo = preset("demo")
     given = dataclasses.replace(demo, budget=dataclasses.replace(demo.budget, params=10**6))
     assert resolved(given).budget == Budget(params=10**6)
+
+
+def test_limits_hold_together_and_replace_the_presets() -> None:
+    given = Budget(params="1M", train_memory="512MiB", latency_ms=3.0, train_time="45m")
+    expected = Budget(params=10**6, train_memory=2**29, latency_ms=3.0, train_time="45m")
+    assert resolved(RunConfig(budget=given)).budget == expected
+    assert resolved(RunConfig(preset="demo", budget=dataclasses.replace(given, growth_ratio=0.9))).budget == expected
+    both = Budget(growth_ratio=0.5, size="4MB")
+    assert resolved(RunConfig(preset="demo", budget=both)).budget == Budget(growth_ratio=0.5, size=4_000_000)
+    assert resolved(resolved(RunConfig(budget=given))) == resolved(RunConfig(budget=given))
+
+
+def test_training_time_alone_leaves_the_papers_growth_ratio() -> None:
+    assert resolved(RunConfig(budget=Budget(train_time="1h"))).budget == Budget(growth_ratio=0.9, train_time="1h")
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (Budget(params="a few"), "--budget.params must be a count such as"),
+        (Budget(macs="12Q"), "--budget.macs .* 1M"),
+        (Budget(size="big"), "--budget.size .* 512MiB"),
+        (Budget(train_memory=0), "--budget.train-memory .* 512MiB"),
+        (Budget(latency_ms=-1.0), "--budget.latency-ms must be above 0"),
+        (Budget(growth_ratio=float("nan")), "--budget.growth-ratio must be above 0"),
+        (Budget(train_time="later"), "--budget.train-time .* 45m"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_named(budget: Budget, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolved(RunConfig(budget=budget))
+
+
+def test_budgets_are_understood_on_the_command_line() -> None:
+    options = (
+        "--budget.params 1M --budget.train-memory 512MiB --budget.latency-ms 3.0 --budget.train-time 45m --budget.macs 5000000"
+    )
+    found = parse(RunArguments, options.split(), "run", RunArguments(RunConfig()))
+    assert found.config.budget == Budget(
+        params="1M", train_memory="512MiB", latency_ms=3.0, train_time="45m", macs=found.config.budget.macs
+    )
+    assert parsed(found.config.budget).macs == 5_000_000
 
 
 def test_differences_name_what_would_make_it_another_run() -> None:
