@@ -1,58 +1,47 @@
-"""Which channels move together: channel groups, found by tracing a network with torch.fx."""
+"""Which channels move together: channel groups, and what every layer and every operation makes of them."""
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Set, Tuple
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 
 from gearnn.errors import UserError
 
-_PASSING_MODULES = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.SiLU,
-    nn.GELU,
-    nn.Hardswish,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.MaxPool2d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-    nn.Flatten,
-)
-_PASSING_FUNCTIONS = (
-    F.relu,
-    F.relu6,
-    F.silu,
-    F.gelu,
-    torch.relu,
-    torch.flatten,
-    F.adaptive_avg_pool2d,
-    F.max_pool2d,
-    F.avg_pool2d,
-)
-_PASSING_METHODS = ("flatten", "relu", "contiguous", "clone")
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
+
+@dataclass(frozen=True)
+class Span:
+    """Consecutive channels of a tensor: ``width`` of them in the network as traced, of a group or (None) of no growable one."""
+
+    group: Optional[str]
+    width: int
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
     """Channels that can only be added together.
 
-    ``producers`` write them (several where a residual stream is summed), ``norms`` normalise them, ``followers`` are
-    the depthwise convolutions on them, ``consumers`` read them. All are module paths. ``width`` is their number.
+    Attributes:
+        name: the path of the first layer that writes them.
+        width: their number in the network as traced.
+        block: they come in multiples of this: the size of a group of a grouped convolution or of GroupNorm.
+        whole: a LayerNorm runs over them, so that only copies of all of them at once keep its mean and variance; ``block`` is
+            ``width`` then.
+        producers: module paths of the layers that write them (several where a residual stream is summed or a gate multiplied).
+        norms: of the layers that normalise them.
+        followers: of the depthwise and grouped convolutions on them.
+        consumers: of the layers that read them.
     """
 
     name: str
     width: int
+    block: int
+    whole: bool
     producers: Tuple[str, ...]
     norms: Tuple[str, ...]
     followers: Tuple[str, ...]
@@ -60,133 +49,112 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A convolution, linear or normalisation layer.
+
+    Attributes:
+        kind: "mixing" (Conv2d, Linear), "grouped" (a convolution with as many outputs as inputs and several groups, such as
+            a depthwise one), or "norm".
+        features: of a linear layer behind a flattening, input features per channel.
+        positions: output positions per image (height · width), summed over its uses.
+    """
+
+    path: str
+    kind: str
+    inputs: Tuple[Span, ...]
+    outputs: Tuple[Span, ...]
+    features: int = 1
+    positions: int = 1
+
+
+@dataclass(frozen=True)
+class Value:
+    """What one operation writes.
+
+    Attributes:
+        name: unique in the network.
+        operation: "input", the class of a module ("Conv2d"), or the name of a function ("add").
+        layer: the module's path, for a module.
+        spans: its channels; empty where they are not known.
+        positions: elements per channel and image.
+        elements: per image, in the network as traced.
+        inputs: names of the values that it reads.
+    """
+
+    name: str
+    operation: str
+    layer: Optional[str]
+    spans: Tuple[Span, ...]
+    positions: int
+    elements: int
+    inputs: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ChannelGraph:
-    """The growable groups of a network, in forward order, and what is left as it is, with the reason."""
+    """A network's growable groups in forward order, its layers by path, and its values in forward order.
+
+    ``fixed`` names the layers whose outputs are left as they are, with the reason.
+    """
 
     groups: Tuple[ChannelGroup, ...]
     fixed: Dict[str, str]
+    layers: Dict[str, Layer]
+    values: Tuple[Value, ...]
 
     def group(self, name: str) -> ChannelGroup:
         return next(group for group in self.groups if group.name == name)
 
-    def output_of(self) -> Dict[str, str]:
-        """Module path → the group it writes, normalises or filters."""
-        return {layer: group.name for group in self.groups for layer in group.producers + group.norms + group.followers}
-
-    def input_of(self) -> Dict[str, str]:
-        """Module path → the group it reads."""
-        return {layer: group.name for group in self.groups for layer in group.consumers}
+    def widths(self) -> Dict[str, int]:
+        """The traced width of every group."""
+        return {group.name: group.width for group in self.groups}
 
 
-@dataclass
-class _Draft:
-    producers: List[str] = field(default_factory=list)
-    norms: List[str] = field(default_factory=list)
-    followers: List[str] = field(default_factory=list)
-    consumers: List[str] = field(default_factory=list)
-    fixed: Optional[str] = None
-
-    def absorb(self, other: _Draft) -> None:
-        for name in ("producers", "norms", "followers", "consumers"):
-            getattr(self, name).extend(getattr(other, name))
-        self.fixed = self.fixed or other.fixed
+def size(spans: Iterable[Span], widths: Mapping[str, int]) -> int:
+    """The channels of these spans where groups have other widths; groups not named keep theirs."""
+    return sum(span.width if span.group is None else widths.get(span.group, span.width) for span in spans)
 
 
-def trace_channels(model: nn.Module) -> ChannelGraph:
-    """Find the channel groups of a convolutional network.
+def trace_channels(model: nn.Module, example_input: Tensor) -> ChannelGraph:
+    """Find the channel groups of a network by tracing it (torch.fx) and running it once on an example.
 
-    Understands Conv2d (plain and depthwise), BatchNorm2d, Linear, additions, activations, poolings and flattening.
-    Channels that meet anything else are left as they are and named in ``fixed``.
+    Understands Conv2d (plain, depthwise, grouped), Linear, BatchNorm, GroupNorm, InstanceNorm, LayerNorm over channels, sums,
+    products (gates), concatenations, activations, poolings, flattening and permutations. Channels that meet anything else are left as they are and
+    named in ``fixed``, as are those of frozen layers and the network's outputs.
+
+    Args:
+        example_input: (B, C, H, W), on the model's device.
 
     Raises:
-        UserError: if torch.fx cannot trace the model (for example, because its control flow depends on the data).
+        UserError: if the model cannot be traced (its control flow depends on the data) or run, naming the line.
     """
+    from gearnn.growth.walk import Walk
+
+    was_training = model.training
+    model.eval()
     try:
         traced = fx.symbolic_trace(model)
     except Exception as error:
         raise UserError(
-            f"this network cannot be traced for growth ({error}): make its forward free of data-dependent branches"
+            f"this network cannot be traced for growth{_line(error)}: {error}; make its forward free of branches that "
+            "depend on the data"
         ) from error
-    return _Walk(dict(model.named_modules())).run(traced.graph)
+    else:
+        with torch.no_grad():
+            try:
+                ShapeProp(traced).propagate(example_input)
+            except Exception as error:
+                raise UserError(
+                    f"this network does not run on the example input of shape {tuple(example_input.shape)}: {error}"
+                ) from error
+    finally:
+        model.train(was_training)
+    return Walk(dict(model.named_modules())).run(traced.graph)
 
 
-class _Walk:
-    """One pass over the traced graph; every value is given the draft of the group that its channels belong to."""
-
-    def __init__(self, modules: Dict[str, nn.Module]) -> None:
-        self.modules = modules
-        self.drafts: List[_Draft] = []
-        self.of_value: Dict[fx.Node, _Draft] = {}
-        self.seen: Set[str] = set()
-
-    def run(self, graph: fx.Graph) -> ChannelGraph:
-        for node in graph.nodes:
-            self.visit(node)
-        groups = tuple(self.finish(draft) for draft in self.drafts if draft.producers and draft.fixed is None)
-        fixed = {layer: draft.fixed for draft in self.drafts if draft.fixed for layer in draft.producers}
-        return ChannelGraph(groups, fixed)
-
-    def visit(self, node: fx.Node) -> None:
-        inputs = [self.of_value[value] for value in node.all_input_nodes if value in self.of_value]
-        if node.op == "output":
-            for draft in inputs:
-                draft.fixed = "its channels are the network's outputs"
-        elif node.op == "placeholder":
-            self.of_value[node] = self.new(fixed="its channels are the network's inputs")
-        elif node.op == "call_module" and len(inputs) == 1:
-            self.of_value[node] = self.through_module(str(node.target), inputs[0])
-        elif node.op == "call_function" and node.target in _ADDITIONS and len(inputs) == 2:
-            self.of_value[node] = self.merge(inputs[0], inputs[1])
-        elif inputs and _passes(node):
-            self.of_value[node] = inputs[0]
-        elif inputs:
-            for draft in inputs:
-                draft.fixed = draft.fixed or f"its channels pass through {node.target}, which growth does not know"
-            self.of_value[node] = inputs[0]
-
-    def through_module(self, name: str, draft: _Draft) -> _Draft:
-        module = self.modules[name]
-        if isinstance(module, _PASSING_MODULES):
-            return draft
-        if name in self.seen:
-            draft.fixed = draft.fixed or f"its channels are read by {name}, which is used more than once"
-            return self.new(fixed=f"its channels come from {name}, which is used more than once")
-        self.seen.add(name)
-        if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
-            draft.norms.append(name)
-            return draft
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels:
-            draft.followers.append(name)
-            return draft
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
-            draft.consumers.append(name)
-            return self.new(producer=name)
-        draft.fixed = draft.fixed or f"its channels are read by {name} ({type(module).__name__}), which growth does not know"
-        return self.new(fixed=f"its channels come from {name} ({type(module).__name__}), which growth does not know")
-
-    def new(self, producer: Optional[str] = None, fixed: Optional[str] = None) -> _Draft:
-        draft = _Draft(producers=[producer] if producer else [], fixed=fixed)
-        self.drafts.append(draft)
-        return draft
-
-    def merge(self, left: _Draft, right: _Draft) -> _Draft:
-        if left is right:
-            return left
-        # The earlier one leads, so that groups keep the order of the forward pass and the name of their first producer.
-        left, right = sorted((left, right), key=lambda draft: next(i for i, known in enumerate(self.drafts) if known is draft))
-        left.absorb(right)
-        self.drafts = [draft for draft in self.drafts if draft is not right]
-        self.of_value = {node: left if draft is right else draft for node, draft in self.of_value.items()}
-        return left
-
-    def finish(self, draft: _Draft) -> ChannelGroup:
-        width = self.modules[draft.producers[0]].weight.shape[0]  # type: ignore[index]
-        members = (tuple(draft.producers), tuple(draft.norms), tuple(draft.followers), tuple(draft.consumers))
-        return ChannelGroup(draft.producers[0], int(width), *members)
-
-
-def _passes(node: fx.Node) -> bool:
-    target: Any = node.target
-    return (node.op == "call_function" and target in _PASSING_FUNCTIONS) or (
-        node.op == "call_method" and target in _PASSING_METHODS
-    )
+def _line(error: Exception) -> str:
+    """" (file:line: code)" of the innermost frame outside torch."""
+    inside = str(Path(torch.__file__).parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((inside, "<"))]
+    frames = [frame for frame in frames if frame.filename != __file__]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""

@@ -8,13 +8,13 @@ is grown is what was scored.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from gearnn.growth.graph import ChannelGraph, ChannelGroup
+from gearnn.growth.graph import ChannelGraph, Layer, Span, size
 
 
 @dataclass(frozen=True)
@@ -32,84 +32,114 @@ class Layout:
     gain: Tensor
 
 
+Columns = Dict[Tuple[str, str], Tensor]
+"""Tensors by layer and group: a layer behind a concatenation reads, normalises or filters the channels of several."""
+
+
 @dataclass(frozen=True)
 class Bank:
-    """Candidate weights by layer path, each as float32 (out, in, rest); existing weights are kept apart, in the model.
+    """Candidate weights, float32; existing weights are kept apart, in the model.
 
     With w existing and K new channels on a layer's output (o) and input (i) side:
 
     Attributes:
         split: producer → (w_o, w_i, rest), the direction v along which each existing neuron is split.
         new_rows: producer → (K_o, w_i, rest), the incoming weights of new neurons.
-        new_columns: consumer → (w_o, K_i, rest), their outgoing weights.
-        new_filters: depthwise follower → (K, 1, rest), their spatial filters.
+        new_columns: (consumer, group) → (w_o, K_i, rest), their outgoing weights.
+        new_filters: (depthwise or grouped follower, group) → (K, b, rest), their spatial filters.
+        new_stats: (BatchNorm, group) → (2, K), their running mean and variance; 0 and 1 where it has none.
     """
 
     split: Dict[str, Tensor]
     new_rows: Dict[str, Tensor]
-    new_columns: Dict[str, Tensor]
-    new_filters: Dict[str, Tensor]
+    new_columns: Columns
+    new_filters: Columns
+    new_stats: Columns = field(default_factory=dict)
 
     def tensors(self) -> List[Tensor]:
-        """All candidate weights."""
-        return [tensor for part in (self.split, self.new_rows, self.new_columns, self.new_filters) for tensor in part.values()]
+        """All candidate weights; statistics are none."""
+        parts = (self.split, self.new_rows, self.new_columns, self.new_filters)
+        return [tensor for part in parts for tensor in part.values()]  # type: ignore[attr-defined]
 
 
-def matrix_view(module: nn.Module, in_channels: Optional[int]) -> Tensor:
+def matrix_view(module: nn.Module, in_channels: int) -> Tensor:
     """A conv or linear weight as (out, in, rest); behind a flattening, a linear layer reads several features per channel."""
     weight: Tensor = module.weight.detach()  # type: ignore[operator]
-    return weight.reshape(weight.shape[0], in_channels or weight.shape[1], -1)
+    return weight.reshape(weight.shape[0], in_channels, -1)
 
 
 def widened_state(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Mapping[str, Layout]) -> Dict[str, Tensor]:
     """Parameters and buffers of the network whose groups follow ``layouts`` (by group name); differentiable in bank and gains.
 
-    New channels get BatchNorm scale 1, shift 0, mean 0 and variance 1; copies get their original's. The weights between two
-    new channels are zero.
+    New channels get scale 1 and shift 0 from a normalisation, copies get their original's. The weights between two new channels
+    are zero.
     """
     state: Dict[str, Tensor] = dict(model.state_dict())
-    widths = {group.name: group.width for group in graph.groups}
-    outputs, inputs = graph.output_of(), graph.input_of()
-    for layer in {**outputs, **inputs}:
-        module = model.get_submodule(layer)
-        out = layouts[outputs[layer]] if layer in outputs else None
-        into = layouts[inputs[layer]] if layer in inputs else None
-        if isinstance(module, nn.BatchNorm2d):
-            assert out is not None
-            for name, fresh in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
-                state[f"{layer}.{name}"] = _pick(state[f"{layer}.{name}"], out, fresh)
-            continue
-        weight = matrix_view(module, widths.get(inputs.get(layer, "")))
-        if layer in bank.new_filters and out is not None:
-            wide = torch.cat([weight, bank.new_filters[layer]])[out.source]
+    for layer in _touched(graph):
+        module, path = model.get_submodule(layer.path), layer.path
+        if layer.kind == "mixing":
+            wide = _widened_weight(matrix_view(module, size(layer.inputs, {})), layer, bank, layouts)
+            state[f"{path}.weight"] = wide.flatten(1) if isinstance(module, nn.Linear) else wide.unflatten(2, module.kernel_size)
+            fresh = {"bias": 0.0}
         else:
-            wide = _widened_weight(weight, layer, bank, out, into)
-        state[f"{layer}.weight"] = wide.flatten(1) if isinstance(module, nn.Linear) else wide.unflatten(2, module.kernel_size)
-        if out is not None and f"{layer}.bias" in state:
-            state[f"{layer}.bias"] = _pick(state[f"{layer}.bias"], out, 0.0)
+            fresh = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+        for name, value in fresh.items():
+            values = state.get(f"{path}.{name}")
+            if values is not None and (layer.kind == "norm" or name == "bias"):
+                row = ("running_mean", "running_var").index(name) if name.startswith("running") else None
+                new = {
+                    span.group: bank.new_stats[path, span.group][row]
+                    for span in layer.outputs
+                    if row is not None and span.group and (path, span.group) in bank.new_stats
+                }
+                state[f"{path}.{name}"] = _picked(values, layer.outputs, layouts, new, value)
+        if layer.kind == "grouped":
+            filters = {span.group: bank.new_filters[path, span.group] for span in layer.outputs if (path, span.group) in bank.new_filters}
+            state[f"{path}.weight"] = _picked(state[f"{path}.weight"].flatten(2), layer.outputs, layouts, filters, 0.0).unflatten(
+                2, module.kernel_size
+            )
     return state
 
 
-def _pick(values: Tensor, layout: Layout, fresh: float) -> Tensor:
-    """Per-channel values (w,) → (n,), with ``fresh`` for new channels."""
-    known = layout.source < len(values)
-    return torch.where(known, values[layout.source.clamp(max=len(values) - 1)], torch.full_like(values[:1], fresh))
+def _touched(graph: ChannelGraph) -> List[Layer]:
+    """The layers on growable channels."""
+    return [layer for layer in graph.layers.values() if any(span.group for span in layer.inputs + layer.outputs)]
 
 
-def _widened_weight(weight: Tensor, layer: str, bank: Bank, out: Optional[Layout], into: Optional[Layout]) -> Tensor:
+def _picked(
+    values: Tensor, spans: Sequence[Span], layouts: Mapping[str, Layout], new: Mapping[Any, Tensor], fresh: float
+) -> Tensor:
+    """Per-channel values (w, …) → (n, …): each span's existing and new ones (``fresh`` where ``new`` has none) as its layout says."""
+    parts = []
+    for span, own in zip(spans, values.split([span.width for span in spans])):
+        if span.group is not None:
+            layout = layouts[span.group]
+            offered = new.get(span.group)
+            if offered is None:
+                count = max(0, int(layout.source.max()) + 1 - span.width)
+                offered = own.new_full((count, *own.shape[1:]), fresh)
+            own = torch.cat([own, offered])[layout.source]
+        parts.append(own)
+    return torch.cat(parts)
+
+
+def _widened_weight(weight: Tensor, layer: Layer, bank: Bank, layouts: Mapping[str, Layout]) -> Tensor:
     """(w_o, w_i, rest) → (n_o, n_i, rest): rows and columns of [[W ± v, new columns], [new rows, 0]] as the layouts say."""
-    columns = bank.new_columns.get(layer)
+    out = layouts[layer.outputs[0].group] if layer.outputs[0].group else None
+    wide = weight
     if out is not None:
-        rows, split = bank.new_rows[layer], bank.split[layer]
-        weight = (
-            torch.cat([weight, rows])[out.source]
-            + out.sign[:, None, None] * torch.cat([split, torch.zeros_like(rows)])[out.source]
-        )
-        if columns is not None:
-            columns = torch.cat([columns, columns.new_zeros((len(rows), *columns.shape[1:]))])[out.source]
-    if into is not None and columns is not None:
-        weight = torch.cat([weight, columns], dim=1)[:, into.source] * into.gain[:, None]
-    return weight
+        rows, split = bank.new_rows[layer.path], bank.split[layer.path]
+        signed = torch.cat([split, torch.zeros_like(rows)])[out.source]
+        wide = torch.cat([weight, rows])[out.source] + out.sign[:, None, None] * signed
+    parts = []
+    for span, part in zip(layer.inputs, wide.split([span.width for span in layer.inputs], dim=1)):
+        if span.group is not None:
+            into, columns = layouts[span.group], bank.new_columns[layer.path, span.group]
+            if out is not None:
+                columns = torch.cat([columns, columns.new_zeros((len(bank.new_rows[layer.path]), *columns.shape[1:]))])[out.source]
+            part = torch.cat([part, columns], dim=1)[:, into.source] * into.gain[:, None]
+        parts.append(part)
+    return torch.cat(parts, dim=1)
 
 
 def widened_model(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Mapping[str, Layout]) -> nn.Module:
@@ -131,40 +161,23 @@ def widened_model(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Ma
 def widened_shell(model: nn.Module, graph: ChannelGraph, layouts: Mapping[str, Layout]) -> nn.Module:
     """A copy whose layers carry the new channel counts, still with the old weights: for `torch.func.functional_call`."""
     shell = copy.deepcopy(model)
-    for group in graph.groups:
-        count = len(layouts[group.name].source)
-        for layer in group.producers + group.norms + group.followers + group.consumers:
-            _set_channels(shell.get_submodule(layer), layer, group, count)
+    widths = {name: len(layout.source) for name, layout in layouts.items()}
+    for layer in _touched(graph):
+        _set_channels(shell.get_submodule(layer.path), size(layer.inputs, widths), size(layer.outputs, widths), layer.features)
     return shell
 
 
-def _set_channels(module: nn.Module, layer: str, group: ChannelGroup, count: int) -> None:
-    if isinstance(module, nn.BatchNorm2d):
-        module.num_features = count
-    elif layer in group.followers and isinstance(module, nn.Conv2d):
-        module.in_channels = module.out_channels = module.groups = count
-    elif isinstance(module, nn.Conv2d):
-        if layer in group.producers:
-            module.out_channels = count
-        if layer in group.consumers:
-            module.in_channels = count
+def _set_channels(module: nn.Module, into: int, out: int, features: int) -> None:
+    if isinstance(module, nn.Conv2d):
+        if module.groups > 1:
+            module.groups = out // (module.out_channels // module.groups)
+        module.in_channels, module.out_channels = into, out
     elif isinstance(module, nn.Linear):
-        if layer in group.producers:
-            module.out_features = count
-        if layer in group.consumers:
-            module.in_features = count * (module.in_features // group.width)
-
-
-def carried_momentum(momentum: Mapping[str, Tensor], grown: nn.Module) -> Dict[str, Tensor]:
-    """Momentum buffers by parameter name, for the grown network: kept for old weights, zero for newborn ones.
-
-    Surgery appends channels, so the old weights are the leading block of every grown tensor. After flattening, the features
-    of a channel stay together and the block still leads.
-    """
-    carried = {}
-    for name, parameter in grown.named_parameters():
-        if name in momentum:
-            carried[name] = torch.zeros_like(parameter)
-            block = tuple(slice(0, size) for size in momentum[name].shape)
-            carried[name][block] = momentum[name]
-    return carried
+        module.in_features, module.out_features = into * features, out
+    elif isinstance(module, nn.GroupNorm):
+        module.num_groups = out // (module.num_channels // module.num_groups)
+        module.num_channels = out
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = (out,)
+    else:
+        module.num_features = out  # type: ignore[assignment]

@@ -6,6 +6,7 @@ from typing import Callable, Iterator, List, Tuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gearnn.models import create_model, scaled_widths
@@ -20,21 +21,157 @@ def _lived_in(model: nn.Module, seed: int) -> nn.Module:
 
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d, nn.GroupNorm, nn.LayerNorm)):
                 uniform(module.weight, 0.6, 1.2)
                 uniform(module.bias, -0.2, 0.2)
+            if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
                 uniform(module.running_mean, -0.2, 0.2)
                 uniform(module.running_var, 0.8, 1.2)
     return model.eval()
 
 
+class _Bottleneck(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.reduce = nn.Sequential(nn.Conv2d(16, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.middle = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.expand = nn.Sequential(nn.Conv2d(8, 32, 1, bias=False), nn.BatchNorm2d(32))
+        self.shortcut = nn.Sequential(nn.Conv2d(16, 32, 1, 2, bias=False), nn.BatchNorm2d(32))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.relu(self.expand(self.middle(self.reduce(x))) + self.shortcut(x))
+        return self.head(x.mean((2, 3)))
+
+
+class _InvertedResidual(nn.Module):
+    """MobileNet-V3's block: expansion, depthwise, squeeze-excite, projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Hardswish())
+        self.expand = nn.Sequential(nn.Conv2d(8, 24, 1, bias=False), nn.BatchNorm2d(24), nn.Hardswish())
+        self.depthwise = nn.Sequential(nn.Conv2d(24, 24, 5, 1, 2, groups=24, bias=False), nn.BatchNorm2d(24), nn.Hardswish())
+        self.squeeze, self.excite = nn.Conv2d(24, 8, 1), nn.Conv2d(8, 24, 1)
+        self.project = nn.Sequential(nn.Conv2d(24, 8, 1, bias=False), nn.BatchNorm2d(8))
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.depthwise(self.expand(x))
+        gate = self.excite(torch.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1))))
+        return self.head(F.adaptive_avg_pool2d(x + self.project(y * torch.sigmoid(gate)), 1).flatten(1))
+
+
+class _Dense(nn.Module):
+    """DenseNet: each layer reads the concatenation of all before it, through a BatchNorm of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        widths = (16, 24, 32)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.convs = nn.ModuleList(nn.Conv2d(width, 8, 3, padding=1, bias=False) for width in widths)
+        self.transition = nn.Sequential(nn.BatchNorm2d(40), nn.ReLU(), nn.Conv2d(40, 16, 1, bias=False), nn.AvgPool2d(2))
+        self.head = nn.Linear(16 * 16 * 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [self.stem(x)]
+        for norm, conv in zip(self.norms, self.convs):
+            found.append(conv(torch.relu(norm(torch.cat(found, 1)))))
+        x = self.transition(torch.cat(found, dim=1))
+        return self.head(x.view(x.size(0), -1))
+
+
+class _Branches(nn.Module):
+    """Inception: branches of several depths, concatenated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2))
+        self.one = nn.Conv2d(16, 8, 1)
+        self.three = nn.Sequential(nn.Conv2d(16, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1))
+        self.pool = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.Conv2d(16, 8, 1))
+        self.norm = nn.BatchNorm2d(32)
+        self.last = nn.Conv2d(32, 24, 3, padding=1)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(24 * 64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.cat([self.one(x), self.three(x), self.pool(x)], dim=1)
+        return self.head(F.relu(self.last(F.relu(self.norm(x)))))
+
+
+class _Grouped(nn.Module):
+    """ResNeXt's block: a grouped convolution in a residual branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.reduce = nn.Sequential(nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.grouped = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=4, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.expand = nn.Sequential(nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16))
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = F.relu(x + self.expand(self.grouped(self.reduce(x))))
+        return self.head(torch.flatten(self.pool(x), 1))
+
+
+class _GroupNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.first_norm = nn.Conv2d(3, 16, 3, 2, 1), nn.GroupNorm(4, 16)
+        self.second, self.second_norm = nn.Conv2d(16, 24, 3, 2, 1), nn.GroupNorm(3, 24)
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(self.first_norm(self.first(x)))
+        x = F.gelu(self.second_norm(self.second(x)))
+        return self.head(x.mean([-2, -1]))
+
+
+class _LayerNorm(nn.Module):
+    """ConvNeXt's block: depthwise, LayerNorm over channels last, two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.depthwise = nn.Conv2d(16, 16, 7, padding=3, groups=16)
+        self.norm = nn.LayerNorm(16)
+        self.wide, self.narrow = nn.Linear(16, 32), nn.Linear(32, 16)
+        self.last_norm, self.head = nn.LayerNorm(16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.narrow(F.gelu(self.wide(y))).permute(0, 3, 1, 2)
+        return self.head(self.last_norm((x + y).mean((2, 3))))
+
+
+_NETWORKS = {
+    "bottleneck": _Bottleneck,
+    "inverted_residual": _InvertedResidual,
+    "dense": _Dense,
+    "branches": _Branches,
+    "grouped": _Grouped,
+    "group_norm": _GroupNorm,
+    "layer_norm": _LayerNorm,
+}
+"""Structurally different networks on (B, 3, 32, 32)."""
+
+
 @pytest.fixture()
 def small_network() -> Callable[[str], nn.Module]:
-    """A 1/16-width network by name, in eval mode."""
+    """A network by name, in eval mode: one of ours at 1/16 width, or one of this file."""
 
     def make(name: str) -> nn.Module:
         torch.manual_seed(3)
-        return _lived_in(create_model(name, 10, scaled_widths(name, 1 / 16)), seed=4)
+        network = _NETWORKS[name]() if name in _NETWORKS else create_model(name, 10, scaled_widths(name, 1 / 16))
+        return _lived_in(network, seed=4)
 
     return make
 

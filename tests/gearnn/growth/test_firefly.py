@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gearnn.budget import cost_and_limit
-from gearnn.config import Budget, FireflyConfig
+from gearnn.config import Budget, GrowthConfig
 from gearnn.errors import UserError
 from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
 from gearnn.growth.firefly import chosen_layouts, propose, score_candidates, train_candidates
@@ -68,7 +68,7 @@ def test_scores_are_the_derivative_of_the_loss(name: str, small_network: Callabl
     """Fading a candidate in by y changes the loss by score · y to first order: splits and new neurons, by finite differences."""
     model = small_network(name).double()
     graph = trace_channels(model)
-    bank = doubled(propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0)), 10)
+    bank = doubled(propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0)), 10)
     labels = torch.arange(16) % 10
     scores = score_candidates(model, graph, bank, lambda epoch: [(images.double()[None], labels)], objective, 0)
     group = graph.groups[2]
@@ -95,7 +95,7 @@ def test_scores_and_decisions_are_those_of_autograd(
 ) -> None:
     model = small_network(name)
     graph = trace_channels(model)
-    bank = propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
+    bank = propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
     single = score_candidates(model, graph, bank, batches, objective, 0)
     model, bank = model.double(), doubled(bank)
 
@@ -146,7 +146,7 @@ def test_any_layer_that_reads_channels_is_scored(images: Tensor) -> None:
     model = _Flattening().double()
     graph = trace_channels(model)
     assert [group.consumers for group in graph.groups] == [("second",), ("hidden",), ("head",)]
-    bank = doubled(propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0)), 10)
+    bank = doubled(propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0)), 10)
     pairs = [(images.double()[None, :, :, ::4, ::4], torch.arange(16) % 10)]
     found = score_candidates(model, graph, bank, lambda epoch: pairs, objective, 0)
     expected = by_autograd(model, graph, bank, lambda epoch: pairs, objective)
@@ -162,7 +162,7 @@ def test_training_candidates_lowers_the_loss_and_leaves_the_network_alone(
     model = small_network("vgg19")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     graph = trace_channels(model)
-    config = FireflyConfig(epochs=15, learning_rate=3e-3)
+    config = GrowthConfig(epochs=15, learning_rate=3e-3)
     bank = propose(model, graph, config, torch.Generator().manual_seed(0))
     untrained = {layer: tensor.clone() for layer, tensor in bank.split.items()}
     train_candidates(model, graph, bank, batches, objective, config)
@@ -181,7 +181,7 @@ def test_training_candidates_lowers_the_loss_and_leaves_the_network_alone(
 def test_split_scores_see_the_curvature(small_network: Callable[[str], nn.Module], batches: Callable) -> None:
     model = small_network("vgg19")
     graph = trace_channels(model)
-    bank = propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
+    bank = propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
     splits = torch.cat([score.split for score in score_candidates(model, graph, bank, batches, objective, 0).values()])
     assert splits.isfinite().all()
     assert splits.abs().max() > 1e-6
@@ -193,6 +193,6 @@ def test_split_scores_see_the_curvature(small_network: Callable[[str], nn.Module
 def test_a_diverging_loss_is_an_error(small_network: Callable[[str], nn.Module], batches: Callable) -> None:
     model = small_network("vgg19")
     graph = trace_channels(model)
-    bank = propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
+    bank = propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
     with pytest.raises(UserError, match="not finite"):
-        train_candidates(model, graph, bank, batches, lambda logits, labels: logits.sum() * float("nan"), FireflyConfig())
+        train_candidates(model, graph, bank, batches, lambda logits, labels: logits.sum() * float("nan"), GrowthConfig())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gearnn.config import FireflyConfig
+from gearnn.config import GrowthConfig
 from gearnn.growth.decision import GroupGrowth, GrowthDecision
 from gearnn.growth.firefly import chosen_layouts, propose
 from gearnn.growth.graph import ChannelGraph, trace_channels
@@ -29,7 +29,7 @@ def _decision(graph: ChannelGraph) -> GrowthDecision:
 
 
 def _bank(model: nn.Module, graph: ChannelGraph) -> Bank:
-    return propose(model, graph, FireflyConfig(), torch.Generator().manual_seed(0))
+    return propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
 
 
 def _silent(bank: Bank) -> Bank:

@@ -1,0 +1,143 @@
+"""What all growers share: what they are given, what they offer, and how what was picked from it is laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Callable, Dict, Iterable, Iterator, Mapping, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from gearnn.config import GrowthConfig
+from gearnn.growth.decision import GrowthDecision, Scores
+from gearnn.growth.graph import ChannelGraph, ChannelGroup, size
+from gearnn.growth.surgery import Bank, Layout, matrix_view
+
+Batches = Callable[[int], Iterable[Tuple[Tensor, Tensor]]]
+"""``batches(epoch)`` → pairs of normalised views (J, B, C, H, W) and labels (B,)."""
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""Logits (J, B, K) and labels (B,) → the loss to lower."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a grower works on: a network in eval mode, its channel graph, the data, the loss, the settings and the draws."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    batches: Batches
+    objective: Objective
+    config: GrowthConfig
+    generator: torch.Generator
+
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def weight(self, path: str) -> Tensor:
+        """The weight of a mixing layer as (out, in, rest)."""
+        return matrix_view(self.model.get_submodule(path), size(self.graph.layers[path].inputs, {}))
+
+    def draw(self, *shape: int) -> Tensor:
+        """Standard normal float32 on the network's device; the draws do not depend on the device."""
+        return torch.randn(shape, generator=self.generator).to(self.device())
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """What becomes of a split neuron i: signs of v in the incoming weights W_i + sign · v and factors on the outgoing ones, (kept, copy)."""
+
+    signs: Tuple[float, float] = (0.0, 0.0)
+    gains: Tuple[float, float] = (0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a grower offers.
+
+    Attributes:
+        scores: by group; a group offers as many splits (all or none) and new neurons as have a score.
+        splitting: what becomes of split neurons.
+        paired: new neurons 2m and 2m + 1 (or blocks of them) cancel each other.
+        momentum: (consumer, group) → float32 (w_o, w + K, rest), for the columns of copies and then of new neurons: the gradient
+            by them, which their momentum starts at.
+    """
+
+    bank: Bank
+    scores: Dict[str, Scores]
+    splitting: Splitting = Splitting()
+    paired: bool = False
+    momentum: Dict[Tuple[str, str], Tensor] = field(default_factory=dict)
+
+
+Grower = Callable[[Task], Offer]
+
+
+def offered_counts(graph: ChannelGraph, config: GrowthConfig) -> Dict[str, int]:
+    """How many new neurons each group is offered: twice its width, at least 16 and at most 70 wherever the width allows."""
+    counts = {}
+    for group in graph.groups:
+        wanted = config.new_candidates or min(max(2 * group.width, 16), max(70, group.width))
+        counts[group.name] = 0 if group.whole else -(-wanted // group.block) * group.block
+    return counts
+
+
+def blank_bank(task: Task, counts: Mapping[str, int]) -> Bank:
+    """A bank of zeros; depthwise and grouped filters of new neurons get He's variance, since zero ones would never learn."""
+    bank = Bank({}, {}, {}, {})
+    for group in task.graph.groups:
+        count = counts[group.name]
+        for path in group.producers:
+            weight = task.weight(path)
+            bank.split[path] = torch.zeros_like(weight)
+            bank.new_rows[path] = weight.new_zeros((count, *weight.shape[1:]))
+        for path in group.consumers:
+            weight = task.weight(path)
+            bank.new_columns[path, group.name] = weight.new_zeros((weight.shape[0], count, weight.shape[2]))
+        for path in group.followers:
+            shape: Tuple[int, ...] = task.model.get_submodule(path).weight.flatten(2).shape  # type: ignore[union-attr, operator]
+            bank.new_filters[path, group.name] = task.draw(count, *shape[1:]) * (2 / (shape[1] * shape[2])) ** 0.5
+    return bank
+
+
+def he_rows(task: Task, path: str, count: int) -> Tensor:
+    """``count`` incoming weights of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), float32 (count, in, rest)."""
+    weight = task.weight(path)
+    return task.draw(count, *weight.shape[1:]) * (2 / (weight.shape[1] * weight.shape[2])) ** 0.5
+
+
+def everything(task: Task, counts: Mapping[str, int], splitting: Splitting) -> Dict[str, Layout]:
+    """Layouts with every neuron as it would be kept, then every copy, then every new neuron."""
+    return {group.name: _everything(group, counts[group.name], splitting, task.device()) for group in task.graph.groups}
+
+
+def _everything(group: ChannelGroup, count: int, splitting: Splitting, device: torch.device) -> Layout:
+    old, ones, fresh = torch.arange(group.width), torch.ones(group.width), torch.ones(count)
+    source = torch.cat([old, old, group.width + torch.arange(count)])
+    sign = torch.cat([splitting.signs[0] * ones, splitting.signs[1] * ones, 0 * fresh])
+    gain = torch.cat([splitting.gains[0] * ones, splitting.gains[1] * ones, fresh])
+    return Layout(source.to(device), sign.to(device), gain.to(device))
+
+
+def chosen_layouts(graph: ChannelGraph, decision: GrowthDecision, splitting: Splitting, device: torch.device) -> Dict[str, Layout]:
+    """The layouts that apply a decision: existing channels in place, then the copies of split ones, then new ones."""
+    layouts = {}
+    for group, growth in zip(graph.groups, decision.groups):
+        split, new = torch.tensor(growth.split, dtype=torch.int64), torch.tensor(growth.new, dtype=torch.int64)
+        is_split = torch.zeros(group.width)
+        is_split[split] = 1.0
+        source = torch.cat([torch.arange(group.width), split, new + group.width])
+        sign = torch.cat([splitting.signs[0] * is_split, torch.full((len(split),), splitting.signs[1]), torch.zeros(len(new))])
+        kept = 1 - is_split * (1 - splitting.gains[0])
+        gain = torch.cat([kept, torch.full((len(split),), splitting.gains[1]), torch.ones(len(new))])
+        layouts[group.name] = Layout(source.to(device), sign.to(device), gain.to(device))
+    return layouts
+
+
+def first_batches(task: Task) -> Iterator[Tuple[Tensor, Tensor]]:
+    """The first ``config.batches`` batches, in pieces of ``config.micro_batch`` images: a widened network on a piece must not need
+    more memory than training the present one on a batch."""
+    for views, labels in islice(task.batches(0), task.config.batches):
+        for start in range(0, len(labels), task.config.micro_batch):
+            stop = start + task.config.micro_batch
+            yield views[:, start:stop], labels[start:stop]

@@ -1,0 +1,108 @@
+"""GradMax: new neurons whose weights would learn fastest (Evci et al., ICLR 2022, arXiv 2201.05125).
+
+For a neuron that is linear around its start, the gradient by its outgoing weights is M v, where v are its incoming weights and
+M = Σ δ ⊗ x sums, over images and positions, the loss's gradient by the consumer's outputs times the producer's input patches. Its
+norm is greatest for the leading singular vectors of M.
+
+The paper starts from zero incoming and singular outgoing weights. Behind BatchNorm and ReLU that neuron is dead: its gradient is
+zero. Here it is the other way round, the transposed problem of the paper's equation 11: singular incoming, zero outgoing weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, first_batches, he_rows, offered_counts
+from gearnn.growth.decision import Scores
+
+
+def gradmax(task: Task) -> Offer:
+    """Leading singular vectors first; all groups grow alike, as published."""
+    counts = offered_counts(task.graph, task.config)
+    bank = blank_bank(task, counts)
+    pairs = [(producer, consumer) for group in task.graph.groups for producer in group.producers for consumer in group.consumers]
+    moments = _moments(task, pairs)
+    for group in task.graph.groups:
+        for path in group.producers:
+            weight = task.weight(path)
+            matrix = torch.cat([moments.pop((path, consumer)).flatten(1) for consumer in group.consumers], dim=1)  # (d, rest)
+            vectors, _, _ = torch.linalg.svd(matrix, full_matrices=False)
+            rows = he_rows(task, path, counts[group.name])  # where there are more neurons than directions
+            leading = vectors.t()[: len(rows)] * rows.flatten(1).norm(dim=1).mean()
+            rows[: len(leading)] = leading.view(len(leading), *weight.shape[1:])
+            bank.new_rows[path] = rows
+    scores = {
+        group.name: Scores(torch.zeros(group.width if group.whole else 0), torch.zeros(counts[group.name]))
+        for group in task.graph.groups
+    }
+    return Offer(bank, scores, Splitting(gains=(1.0, 0.0)))
+
+
+def _moments(task: Task, pairs: List[Tuple[str, str]]) -> Dict[Tuple[str, str], Tensor]:
+    """M by (producer, consumer), float32 (input patch, consumer's outputs · its kernel)."""
+    inputs: Dict[str, Tensor] = {}
+    shapes: Dict[str, Tuple[int, ...]] = {}
+    gradients: Dict[str, Tensor] = {}
+    handles = []
+    producers, consumers = ({pair[side] for pair in pairs} for side in (0, 1))
+    for path in producers | consumers:
+
+        def before(module: nn.Module, given: Any, path: str = path) -> None:
+            shapes[path] = tuple(given[0].shape)
+            if path in producers:
+                inputs[path] = given[0].detach()
+
+        def after(module: nn.Module, given: Any, out: Tensor, path: str = path) -> None:
+            if path in consumers:
+                out.register_hook(lambda gradient: gradients.__setitem__(path, gradient))
+
+        module = task.model.get_submodule(path)
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    found: Dict[Tuple[str, str], Tensor] = {}
+    try:
+        for views, labels in first_batches(task):
+            task.objective(task.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels).backward()
+            for producer, consumer in pairs:
+                patches = _patches(task.model.get_submodule(producer), inputs[producer])
+                reader, features = task.model.get_submodule(consumer), task.graph.layers[consumer].features
+                moment = _moment(reader, patches, shapes[consumer], gradients[consumer], features)
+                found[producer, consumer] = found.get((producer, consumer), 0) + moment  # type: ignore[operator]
+    finally:
+        for handle in handles:
+            handle.remove()
+        task.model.zero_grad(set_to_none=True)
+    return found
+
+
+def _patches(producer: nn.Module, x: Tensor) -> Tensor:
+    """What each output position of a layer reads: (B, patch, H, W)."""
+    if isinstance(producer, nn.Conv2d):
+        kernel, stride, dilation = producer.kernel_size, producer.stride, producer.dilation
+        reach = [(size - 1) * step for size, step in zip(kernel, dilation)]
+        padding = [side // 2 if producer.padding == "same" else 0 for side in reach]
+        padding = padding if isinstance(producer.padding, str) else list(producer.padding)
+        height = (x.shape[2] + 2 * padding[0] - reach[0] - 1) // stride[0] + 1
+        return F.unfold(x, kernel, dilation, tuple(padding), stride).unflatten(2, (height, -1))  # type: ignore[arg-type]
+    return x.movedim(-1, 1) if x.dim() == 4 else x[:, :, None, None]
+
+
+def _moment(consumer: nn.Module, patches: Tensor, shape: Tuple[int, ...], gradient: Tensor, features: int) -> Tensor:
+    """Σ δ ⊗ patch over images and positions; poolings in between are taken as averages: (patch, outputs · kernel)."""
+    if isinstance(consumer, nn.Conv2d):
+        patches = F.adaptive_avg_pool2d(patches, shape[2:])
+        weight = patches.new_zeros((consumer.out_channels, patches.shape[1], *consumer.kernel_size)).requires_grad_()
+        with torch.enable_grad():
+            out = F.conv2d(patches, weight, None, consumer.stride, consumer.padding, consumer.dilation)
+        (moment,) = torch.autograd.grad(out, weight, gradient)
+        return moment.transpose(0, 1).flatten(1)
+    if gradient.dim() == 4:  # channels last
+        return torch.einsum("bphw,bhwo->po", F.adaptive_avg_pool2d(patches, shape[1:3]), gradient)
+    side = int(features**0.5)
+    grid = (side, side) if side * side == features else (1, features)
+    pooled = F.adaptive_avg_pool2d(patches, grid).flatten(2)
+    return torch.einsum("bpf,bo->pof", pooled, gradient).flatten(1)
+

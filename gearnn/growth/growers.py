@@ -1,0 +1,118 @@
+"""The growers by name: how each makes candidates, and whether the network computes the same right after it has grown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Literal
+
+import torch
+
+from gearnn.errors import UserError
+from gearnn.growth.candidates import Grower, Offer, Splitting, Task, blank_bank, he_rows, offered_counts
+from gearnn.growth.decision import Scores
+from gearnn.growth.firefly import firefly
+from gearnn.growth.gradmax import gradmax
+from gearnn.growth.osg import osg
+
+Choice = Literal["scored", "uniform", "random"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered grower.
+
+    Attributes:
+        propose: makes the candidates.
+        choice: how the budget is spent: by score, on all groups by the same factor, or on one group after the other at random.
+        keeps_function: whether growth leaves the network's outputs as they were.
+        passes: over the data, for progress; 0 for growers that look at a few batches.
+    """
+
+    propose: Grower
+    choice: Choice
+    keeps_function: bool
+    passes: int = 0
+
+
+def variance_transfer(task: Task) -> Offer:
+    """New neurons in pairs with the same incoming weights V and opposite outgoing ones Z and −Z, all groups alike.
+
+    V and Z have the variance of the layer's own weights, so that the newborn are neither louder nor quieter than the old (Yuan,
+    Savarese & Maire, NeurIPS 2023, arXiv 2306.12700). BatchNorm undoes any rescaling of the old weights, so they are not
+    rescaled.
+    """
+    counts = offered_counts(task.graph, task.config)
+    bank = blank_bank(task, counts)
+
+    def alternating(values: torch.Tensor, block: int, dim: int, sign: float) -> torch.Tensor:
+        """Every second block becomes the one before it, times a sign."""
+        index = torch.arange(values.shape[dim])
+        second = (index // block) % 2 == 1
+        copied = values.index_select(dim, torch.where(second, index - block, index).to(values.device))
+        shape = [-1 if axis == dim else 1 for axis in range(values.dim())]
+        return copied * torch.where(second, sign, 1.0).view(shape).to(values)
+
+    for group in task.graph.groups:
+        count = counts[group.name]
+        for path in group.producers:
+            weight = task.weight(path)
+            bank.new_rows[path] = alternating(task.draw(count, *weight.shape[1:]) * weight.std(), group.block, 0, 1.0)
+        for path in group.followers:
+            bank.new_filters[path, group.name] = alternating(bank.new_filters[path, group.name], group.block, 0, 1.0)
+        for path in group.consumers:
+            weight = task.weight(path)
+            columns = task.draw(weight.shape[0], count, weight.shape[2]) * weight.std()
+            bank.new_columns[path, group.name] = alternating(columns, group.block, 1, -1.0)
+    return Offer(bank, _unscored(task, counts, splits=False), paired=True)
+
+
+def net2net(task: Task) -> Offer:
+    """Copies of existing neurons with half their outgoing weights each, all groups alike (Chen et al. 2016, arXiv 1511.05641).
+
+    A little noise on the copies lets them part; it is why the function is kept only nearly.
+    """
+    counts = dict.fromkeys(task.graph.widths(), 0)
+    bank = blank_bank(task, counts)
+    for path in bank.split:
+        weight = task.weight(path)
+        bank.split[path] = 0.01 * weight.std() * task.draw(*weight.shape)
+    return Offer(bank, _unscored(task, counts, splits=True), Splitting(signs=(0.0, 1.0), gains=(0.5, 0.5)))
+
+
+def random_growth(task: Task) -> Offer:
+    """New neurons with random incoming weights, not read at first, in groups drawn at random."""
+    counts = offered_counts(task.graph, task.config)
+    bank = blank_bank(task, counts)
+    for group in task.graph.groups:
+        for path in group.producers:
+            bank.new_rows[path] = he_rows(task, path, counts[group.name])
+    return Offer(bank, _unscored(task, counts, splits=False), Splitting(gains=(1.0, 0.0)))
+
+
+def _unscored(task: Task, counts: Dict[str, int], splits: bool) -> Dict[str, Scores]:
+    """Scores of 0 for what is offered: new neurons, or splits where asked for and where a group can only be copied as a whole."""
+    return {
+        group.name: Scores(torch.zeros(group.width if splits or group.whole else 0), torch.zeros(counts[group.name]))
+        for group in task.graph.groups
+    }
+
+
+GROWERS: Dict[str, Entry] = {
+    "osg": Entry(osg, "scored", keeps_function=True),
+    "firefly": Entry(firefly, "scored", keeps_function=False, passes=2),
+    "gradmax": Entry(gradmax, "uniform", keeps_function=True),
+    "variance_transfer": Entry(variance_transfer, "uniform", keeps_function=True),
+    "net2net": Entry(net2net, "uniform", keeps_function=False),
+    "random": Entry(random_growth, "random", keeps_function=True),
+}
+
+
+def find_grower(name: str) -> Entry:
+    """The grower of that name.
+
+    Raises:
+        UserError: for an unknown one.
+    """
+    if name not in GROWERS:
+        raise UserError(f"there is no grower called {name!r}: choose one of {', '.join(GROWERS)}")
+    return GROWERS[name]
