@@ -39,7 +39,7 @@ def osg(task: Task) -> Offer:
     bank = _propose(task, counts)
     bank.new_stats.update(_statistics(task, bank, counts))
     scores, momentum = score_outgoing(task, bank, counts)
-    return Offer(bank, scores, SPLITTING, momentum)
+    return Offer(bank, scores, SPLITTING, momentum=momentum)
 
 
 def _propose(task: Task, counts: Dict[str, int]) -> Bank:
