@@ -7,10 +7,8 @@ at first, so the function stays exactly as it was, through BatchNorm and depthwi
 it can be put to use.
 
 With h a candidate's activation and δ the loss's gradient by a consumer's output, G = Σ δ hᵀ is the gradient by the candidate's
-outgoing weights, which GradMax maximises (Evci et al. 2022, arXiv 2201.05125); ‖G‖² over the mean of h² is the loss that a
-step takes off whose length is measured at the consumer's output, as in TINY (Verbockhaven et al. 2024, arXiv 2405.19816), with
-the candidates taken one by one. ‖G‖² would count the noise of a few batches as signal; the product of the gradients of two
-halves of the data does not.
+outgoing weights, which GradMax maximises (Evci et al. 2022, arXiv 2201.05125). Here it counts by the loss that it takes off
+beside what is there already (`gearnn.growth.pursuit`).
 """
 
 from __future__ import annotations
@@ -21,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, everything, first_batches, he_rows, offered_counts
+from gearnn.growth.carry import newborn_channels, old_channels
 from gearnn.growth.decision import Scores
 from gearnn.growth.firefly import logits
 from gearnn.growth.graph import size
-from gearnn.growth.score import Reader, read_existing, weight_gradient
+from gearnn.growth.pursuit import Evidence, marginal_gains
+from gearnn.growth.score import read_existing, weight_gradient
 from gearnn.growth.surgery import Bank, widened_shell, widened_state
 
 SPLITTING = Splitting(signs=(0.0, 1.0), gains=(1.0, 0.0))
@@ -119,10 +119,7 @@ def _statistics(task: Task, bank: Bank, counts: Dict[str, int]) -> Dict[Tuple[st
 def score_outgoing(
     task: Task, bank: Bank, counts: Dict[str, int]
 ) -> Tuple[Dict[str, Scores], Dict[Tuple[str, str], Tensor]]:
-    """−⟨G₁, G₂⟩ / mean h² of every candidate, summed over its consumers, and G itself by (consumer, group), (w_o, w + K, rest).
-
-    G₁ and G₂ are from the even and the odd pieces of the data.
-    """
+    """Every candidate's marginal gain over its consumers, and G itself by (consumer, group), (w_o, w + K, rest)."""
     graph = task.graph
     layouts = everything(task, counts, SPLITTING)
     offered = {name: len(layout.source) for name, layout in layouts.items()}
@@ -133,20 +130,25 @@ def score_outgoing(
     for number, (views, labels) in enumerate(first_batches(task)):
         task.objective(logits(shells[number % 2], state, views), labels).backward()
         pieces[number % 2] += 1
-    totals = {group.name: torch.zeros(group.width + counts[group.name], dtype=torch.float64) for group in graph.groups}
-    gradients = {}
+    gradients, evidence = {}, {}
     for path, even in halves[0].items():
-        odd = halves[1].get(path, even) if pieces[1] else even
+        odd = halves[1][path] if pieces[1] else even
         first, second = even.totals["gradient"] / pieces[0], odd.totals["gradient"] / max(pieces[1], 1)
-        mean_square = (even.totals["squares"] + odd.totals["squares"]) / (even.totals["count"] + odd.totals["count"])
-        offset = 0
-        for span in even.layer.inputs:
-            if span.group is not None:
-                candidates = slice(offset + span.width, offset + offered[span.group])
-                product = (first[:, candidates] * second[:, candidates]).sum((0, 2)).double()
-                totals[span.group] += (product / mean_square[candidates].clamp(min=1e-12)).cpu()
-                gradients[path, span.group] = (first[:, candidates] + second[:, candidates]) / 2
-            offset += size([span], offered)
-    widths = graph.widths()
-    scores = {name: Scores(-total[: widths[name]], -total[widths[name] :]) for name, total in totals.items()}
+        by_channel = [half.transpose(0, 1).flatten(1) for half in (first, second)]
+        gram, squares = ((even.totals[name] + odd.totals[name]).double() for name in ("gram", "squares"))
+        scale = (squares / gram.diagonal().clamp(min=1e-12)).sqrt() / sum(pieces) ** 0.5
+        evidence[path] = Evidence(*by_channel, gram * scale[:, None] * scale)  # correlations of a sample, powers of all positions
+        for name in {span.group for span in even.layer.inputs if span.group is not None}:
+            places = newborn_channels(even.layer.inputs, name, offered)
+            gradients[path, name] = (first[:, places] + second[:, places]) / 2
+    scores = {}
+    for group in graph.groups:
+        inputs = [graph.layers[path].inputs for path in group.consumers]
+        gains = marginal_gains(
+            [evidence[path] for path in group.consumers],
+            [old_channels(spans, offered) for spans in inputs],
+            [newborn_channels(spans, group.name, offered) for spans in inputs],
+            group.block,
+        )
+        scores[group.name] = Scores(-gains[: group.width], -gains[group.width :])
     return scores, gradients

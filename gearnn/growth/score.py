@@ -18,6 +18,8 @@ from gearnn.growth.carry import old_channels
 from gearnn.growth.graph import ChannelGraph, Layer, size
 from gearnn.kernels.score import channel_sums
 
+_GRAM_ROWS = 4096  # positions of a piece of the data that a Gram matrix is made from
+
 Collect = Callable[["Reader", Tensor, Tensor], None]
 """``collect(reader, offered, gradient)``: what the layer was offered (B, n_i, …), and the loss's gradient by its existing outputs."""
 
@@ -133,7 +135,8 @@ def taylor(weights: Dict[str, Tensor]) -> Collect:
 
 
 def weight_gradient() -> Collect:
-    """The loss's gradient by the weights with which every offered channel would be read, the channel's Σ a², and its entries."""
+    """The loss's gradient by the weights with which every offered channel would be read, its mean square, and
+    the mean of h hᵀ over a sample of positions."""
 
     def collect(reader: Reader, x: Tensor, gradient: Tensor) -> None:
         module, channels = reader.module, size(reader.layer.inputs, reader.widths)
@@ -143,8 +146,11 @@ def weight_gradient() -> Collect:
             out = reader.read(x, weight, None)
         (found,) = torch.autograd.grad(out, weight, gradient)
         reader.add("gradient", found.reshape(reader.rows, channels, -1))
-        reader.add("squares", _sums(reader, x, x).aa.double())
-        reader.add("count", torch.tensor(float(x.numel() // channels)))
+        entries = x.movedim(1, -1) if x.dim() == 4 and not isinstance(module, nn.Linear) else x
+        rows = entries.reshape(-1, channels) if reader.layer.features == 1 else x.reshape(len(x), channels, -1).transpose(1, 2)
+        rows = rows.reshape(-1, channels)[:: max(1, rows.numel() // channels // _GRAM_ROWS)]
+        reader.add("gram", rows.t() @ rows / len(rows))
+        reader.add("squares", _sums(reader, x, x).aa.double() * (channels / x.numel()))
 
     return collect
 
