@@ -18,6 +18,7 @@ PAPER_GROWTH_RATIO = {"mobilenet_v1": 1.8, "vgg19": 0.9, "resnet18": 0.6}
 
 Preset = Literal["demo", "quick", "default", "paper"]
 Method = Literal["gearnn-2", "gearnn-1"]
+Grower = Literal["osg", "firefly", "gradmax", "variance_transfer", "net2net", "random"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class GrowthConfig:
-    """The growth step."""
+    """The growth steps."""
 
     batches: int = 8
     """Batches that closed-form growers look at (osg, gradmax)."""
@@ -58,6 +59,14 @@ class GrowthConfig:
     """Firefly only: factor on the squared norms of the split directions and, a hundredfold less, of the new neurons' weights."""
     round_to: int = 8
     """Widths come out in multiples of this: engines gain nothing from widths in between."""
+    newborn_lr: float = 1.0
+    """Learning rate of newborn weights over that of the others right after growth; it goes to 1 within newborn-epochs."""
+    newborn_epochs: float = 2.0
+    """Epochs after growth in which newborn weights have a learning rate of their own."""
+    min_gain: float = 0.5
+    """--shots auto stops when a step adds fewer percentage points of held-out accuracy per doubling of the budgeted cost."""
+    held_out: float = 0.1
+    """--shots auto holds out this fraction of the training images, to judge growth by, until growth has ended."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,10 @@ class RunConfig:
     """vgg19, mobilenet_v1 or resnet18."""
     method: Method = "gearnn-2"
     """gearnn-2 trains clean and then robust; gearnn-1 trains on augmented data throughout."""
+    grower: Grower = "osg"
+    """What proposes and scores candidates: osg, firefly, gradmax, variance_transfer, net2net or random."""
+    shots: Union[int, Literal["auto"]] = 1
+    """Growth steps in which the budget is reached, each with training after it; auto stops when it no longer pays."""
     seed_width: float = 0.125
     """Width of the seed network as a fraction of the full-size one."""
     image_size: Optional[int] = None
@@ -222,6 +235,7 @@ def check(config: RunConfig) -> None:
     optimizer, growth, augmentation = config.optimizer, config.growth, config.augmentation
     rules = [
         ("--seed", config.seed, config.seed >= 0, "0 or more"),
+        ("--shots", config.shots, config.shots == "auto" or 1 <= config.shots <= 16, "from 1 to 16, or auto"),
         ("--seed-width", config.seed_width, 0 < config.seed_width <= 1, "above 0 and at most 1"),
         ("--optimizer.batch-size", optimizer.batch_size, optimizer.batch_size >= 2, "at least 2"),
         ("--optimizer.learning-rate", optimizer.learning_rate, optimizer.learning_rate > 0, "above 0"),
@@ -232,6 +246,10 @@ def check(config: RunConfig) -> None:
         ("--growth.learning-rate", growth.learning_rate, growth.learning_rate > 0, "above 0"),
         ("--growth.new-candidates", growth.new_candidates, growth.new_candidates >= 0, "0 or more"),
         ("--growth.penalty", growth.penalty, growth.penalty >= 0, "0 or more"),
+        ("--growth.newborn-lr", growth.newborn_lr, growth.newborn_lr > 0, "above 0"),
+        ("--growth.newborn-epochs", growth.newborn_epochs, growth.newborn_epochs >= 0, "0 or more"),
+        ("--growth.min-gain", growth.min_gain, growth.min_gain >= 0, "0 or more"),
+        ("--growth.held-out", growth.held_out, 0 < growth.held_out <= 0.5, "above 0 and at most 0.5"),
         ("--growth.round-to", growth.round_to, 1 <= growth.round_to <= 256, "from 1 to 256"),
         ("--augmentation.pad", augmentation.pad, augmentation.pad >= 0, "0 or more"),
     ]
