@@ -19,7 +19,7 @@ _HOMES = {
     "UserError": "gearnn.errors",
     "benchmark": "gearnn.robustness",
     "create_model": "gearnn.models",
-    "grow": "gearnn.growth",
+    "grow": "gearnn.growth.step",
     "list_models": "gearnn.models",
     "load_data": "gearnn.data",
     "run": "gearnn.pipeline",
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gearnn.data import load_data
     from gearnn.era import ERA
     from gearnn.errors import UserError
-    from gearnn.growth import grow
+    from gearnn.growth.step import grow
     from gearnn.models import create_model, list_models
     from gearnn.pipeline import run
     from gearnn.prime import PRIME

@@ -47,7 +47,7 @@ class GrowthConfig:
 
     batches: int = 8
     """Batches that closed-form growers look at (osg, gradmax)."""
-    micro_batch: int = 32
+    micro_batch: int = 16
     """Images at a time in a closed-form grower: its network is wider than the one in training, its batches are smaller."""
     epochs: int = 1
     """Eg, firefly only: passes over the data that train the candidates; one more scores them."""

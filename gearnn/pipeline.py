@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gearnn import __version__
-from gearnn.budget import cost_and_limit
+from gearnn.budget import check_reach, constraints
 from gearnn.config import RunConfig, check, differences, resolved, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
@@ -22,7 +22,7 @@ from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
 from gearnn.growth.graph import trace_channels
-from gearnn.growth.select import check_reach
+from gearnn.growth.growers import find_grower
 from gearnn.measure import deploy, judge, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
@@ -160,9 +160,11 @@ def _check_budget(config: RunConfig, dataset: Dataset) -> None:
     """Refuse a budget out of reach now, not after the seed network has been trained."""
     widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
     seed = create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
-    graph = trace_channels(seed)
-    unit, cost, limit = cost_and_limit(config.budget, seed, graph)
-    check_reach(graph, unit, cost, limit, config.growth.round_to)
+    example = torch.zeros(1, dataset.in_chans, dataset.image_size, dataset.image_size)
+    graph = trace_channels(seed, example)
+    views = config.augmentation.views
+    limits = constraints(config.budget, seed, graph, example_input=example, batch_size=config.optimizer.batch_size, views=views)
+    check_reach(graph, limits, find_grower("osg").offered(graph, config.growth), config.growth.round_to)
 
 
 def _measure(

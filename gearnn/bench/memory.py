@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Optional
 
 _STATUS = Path("/proc/self/status")
-_RESET = Path("/proc/self/clear_refs")
+RESET = Path("/proc/self/clear_refs")
+"""Writing 5 to it starts the peak of resident memory anew."""
 
 
 def peak_growth_mb(name: str, size: int, batch: int, seed: int) -> Optional[float]:
@@ -19,7 +20,7 @@ def peak_growth_mb(name: str, size: int, batch: int, seed: int) -> Optional[floa
     Args:
         name: of a job of ``candidates.jobs``; it is first run on a single image, which loads and compiles what it needs.
     """
-    if not _RESET.exists():
+    if not RESET.exists():
         return None
     command = [sys.executable, "-m", "gearnn.bench.memory", name, str(size), str(batch), str(seed)]
     # Arrays go to the system and come from it: none is hidden in memory that was used before.
@@ -36,15 +37,16 @@ def _measure(name: str, size: int, batch: int, seed: int) -> float:
     torch.set_num_threads(1)
     jobs(Workload.generated(size, 1, seed), threads=1)[name]()
     job = jobs(Workload.generated(size, batch, seed), threads=1)[name]
-    _RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
-    before = _kilobytes("VmRSS")
+    RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
+    before = kilobytes("VmRSS")
     result = job()
-    peak = _kilobytes("VmHWM")
+    peak = kilobytes("VmHWM")
     del result
     return (peak - before) * 1024 / 1e6
 
 
-def _kilobytes(field: str) -> int:
+def kilobytes(field: str) -> int:
+    """A line of this process's status, such as VmRSS."""
     found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii", errors="replace"))
     assert found is not None
     return int(found.group(1))

@@ -27,6 +27,8 @@ class BenchArguments:
       gearnn bench augment --sizes 32 --threads 1 2 --json
 
       gearnn bench score --seconds 5
+
+      gearnn bench growth --help
     """
 
     what: Annotated[Literal["augment", "score"], tyro.conf.Positional]
@@ -53,6 +55,10 @@ class BenchArguments:
 
 def main(arguments: List[str]) -> int:
     """Time and print."""
+    if arguments[:1] == ["growth"]:  # which trains networks, with options of its own
+        from gearnn.commands import bench_growth
+
+        return bench_growth.main(arguments[1:])
     options = parse(BenchArguments, arguments, "bench")
     _check(options)
     from gearnn.console import console_progress

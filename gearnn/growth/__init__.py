@@ -1,6 +1,1 @@
-"""One-Shot Growth: propose → score → select → apply."""
-
-from gearnn.growth.decision import GroupGrowth, GrowthDecision
-from gearnn.growth.step import Growth, grow
-
-__all__ = ["GroupGrowth", "Growth", "GrowthDecision", "grow"]
+"""Growth: propose → score → select → apply. `gearnn.growth.step.grow` is the door."""

@@ -45,7 +45,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Splitting:
-    """What becomes of a split neuron i: signs of v in the incoming weights W_i + sign · v and factors on the outgoing ones, (kept, copy)."""
+    """What becomes of a split neuron i: signs of v in the incoming weights W_i + sign · v and factors on the outgoing ones,
+    (kept, copy)."""
 
     signs: Tuple[float, float] = (0.0, 0.0)
     gains: Tuple[float, float] = (0.5, 0.5)
@@ -73,11 +74,11 @@ class Offer:
 Grower = Callable[[Task], Offer]
 
 
-def offered_counts(graph: ChannelGraph, config: GrowthConfig) -> Dict[str, int]:
-    """How many new neurons each group is offered: twice its width, at least 16 and at most 70 wherever the width allows."""
+def offered_counts(graph: ChannelGraph, config: GrowthConfig, per_neuron: int = 2) -> Dict[str, int]:
+    """How many new neurons each group is offered: ``per_neuron`` times its width, at least 16 and at most 70 or its width."""
     counts = {}
     for group in graph.groups:
-        wanted = config.new_candidates or min(max(2 * group.width, 16), max(70, group.width))
+        wanted = config.new_candidates or min(max(per_neuron * group.width, 16), max(70, group.width))
         counts[group.name] = 0 if group.whole else -(-wanted // group.block) * group.block
     return counts
 
@@ -119,7 +120,9 @@ def _everything(group: ChannelGroup, count: int, splitting: Splitting, device: t
     return Layout(source.to(device), sign.to(device), gain.to(device))
 
 
-def chosen_layouts(graph: ChannelGraph, decision: GrowthDecision, splitting: Splitting, device: torch.device) -> Dict[str, Layout]:
+def chosen_layouts(
+    graph: ChannelGraph, decision: GrowthDecision, splitting: Splitting, device: torch.device
+) -> Dict[str, Layout]:
     """The layouts that apply a decision: existing channels in place, then the copies of split ones, then new ones."""
     layouts = {}
     for group, growth in zip(graph.groups, decision.groups):
@@ -135,7 +138,8 @@ def chosen_layouts(graph: ChannelGraph, decision: GrowthDecision, splitting: Spl
 
 
 def first_batches(task: Task) -> Iterator[Tuple[Tensor, Tensor]]:
-    """The first ``config.batches`` batches, in pieces of ``config.micro_batch`` images: a widened network on a piece must not need
+    """The first ``config.batches`` batches, in pieces of ``config.micro_batch`` images: a widened network on a piece must
+    not need
     more memory than training the present one on a batch."""
     for views, labels in islice(task.batches(0), task.config.batches):
         for start in range(0, len(labels), task.config.micro_batch):

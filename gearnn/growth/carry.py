@@ -13,7 +13,8 @@ Widths = Mapping[str, int]
 
 
 def old_channels(spans: Sequence[Span], widths: Widths) -> Tensor:
-    """Where the existing channels of a tensor are once its groups have the new ``widths``: int64; surgery appends to each span."""
+    """Where the existing channels of a tensor are once its groups have the new ``widths``: int64; surgery appends to each
+    span."""
     found, offset = [], 0
     for span in spans:
         found.append(torch.arange(offset, offset + span.width))

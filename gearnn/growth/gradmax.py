@@ -22,7 +22,7 @@ from gearnn.growth.decision import Scores
 
 def gradmax(task: Task) -> Offer:
     """Leading singular vectors first; all groups grow alike, as published."""
-    counts = offered_counts(task.graph, task.config)
+    counts = offered_counts(task.graph, task.config, per_neuron=3)
     bank = blank_bank(task, counts)
     pairs = [(producer, consumer) for group in task.graph.groups for producer in group.producers for consumer in group.consumers]
     moments = _moments(task, pairs)
@@ -105,4 +105,3 @@ def _moment(consumer: nn.Module, patches: Tensor, shape: Tuple[int, ...], gradie
     grid = (side, side) if side * side == features else (1, features)
     pooled = F.adaptive_avg_pool2d(patches, grid).flatten(2)
     return torch.einsum("bpf,bo->pof", pooled, gradient).flatten(1)
-

@@ -119,7 +119,8 @@ def trace_channels(model: nn.Module, example_input: Tensor) -> ChannelGraph:
     """Find the channel groups of a network by tracing it (torch.fx) and running it once on an example.
 
     Understands Conv2d (plain, depthwise, grouped), Linear, BatchNorm, GroupNorm, InstanceNorm, LayerNorm over channels, sums,
-    products (gates), concatenations, activations, poolings, flattening and permutations. Channels that meet anything else are left as they are and
+    products (gates), concatenations, activations, poolings, flattening and permutations. Channels that meet anything else
+    are left as they are and
     named in ``fixed``, as are those of frozen layers and the network's outputs.
 
     Args:
@@ -153,7 +154,7 @@ def trace_channels(model: nn.Module, example_input: Tensor) -> ChannelGraph:
 
 
 def _line(error: Exception) -> str:
-    """" (file:line: code)" of the innermost frame outside torch."""
+    """ " (file:line: code)" of the innermost frame outside torch."""
     inside = str(Path(torch.__file__).parent)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((inside, "<"))]
     frames = [frame for frame in frames if frame.filename != __file__]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Literal
+from typing import Dict, Literal, Tuple
 
 import torch
 
+from gearnn.config import GrowthConfig
 from gearnn.errors import UserError
 from gearnn.growth.candidates import Grower, Offer, Splitting, Task, blank_bank, he_rows, offered_counts
 from gearnn.growth.decision import Scores
 from gearnn.growth.firefly import firefly
 from gearnn.growth.gradmax import gradmax
+from gearnn.growth.graph import ChannelGraph
 from gearnn.growth.osg import osg
 
 Choice = Literal["scored", "uniform", "random"]
@@ -25,13 +27,23 @@ class Entry:
         propose: makes the candidates.
         choice: how the budget is spent: by score, on all groups by the same factor, or on one group after the other at random.
         keeps_function: whether growth leaves the network's outputs as they were.
-        passes: over the data, for progress; 0 for growers that look at a few batches.
+        discount: of a group's gains as it becomes wider (see `select`).
+        kinds: what it offers: splits, new neurons, or both.
+        passes: whether it goes through whole epochs of data, rather than a few batches.
     """
 
     propose: Grower
     choice: Choice
     keeps_function: bool
-    passes: int = 0
+    discount: float = 0.0
+    kinds: Tuple[str, ...] = ("split", "new")
+    passes: bool = False
+
+    def offered(self, graph: ChannelGraph, config: GrowthConfig) -> Dict[str, int]:
+        """How many candidates each group will have."""
+        splits = "split" in self.kinds
+        new = offered_counts(graph, config, 2 if splits else 3) if "new" in self.kinds else {}
+        return {group.name: new.get(group.name, 0) + (group.width if splits or group.whole else 0) for group in graph.groups}
 
 
 def variance_transfer(task: Task) -> Offer:
@@ -41,7 +53,7 @@ def variance_transfer(task: Task) -> Offer:
     Savarese & Maire, NeurIPS 2023, arXiv 2306.12700). BatchNorm undoes any rescaling of the old weights, so they are not
     rescaled.
     """
-    counts = offered_counts(task.graph, task.config)
+    counts = offered_counts(task.graph, task.config, per_neuron=3)
     bank = blank_bank(task, counts)
 
     def alternating(values: torch.Tensor, block: int, dim: int, sign: float) -> torch.Tensor:
@@ -81,7 +93,7 @@ def net2net(task: Task) -> Offer:
 
 def random_growth(task: Task) -> Offer:
     """New neurons with random incoming weights, not read at first, in groups drawn at random."""
-    counts = offered_counts(task.graph, task.config)
+    counts = offered_counts(task.graph, task.config, per_neuron=3)
     bank = blank_bank(task, counts)
     for group in task.graph.groups:
         for path in group.producers:
@@ -97,13 +109,14 @@ def _unscored(task: Task, counts: Dict[str, int], splits: bool) -> Dict[str, Sco
     }
 
 
+_NEW = ("new",)
 GROWERS: Dict[str, Entry] = {
-    "osg": Entry(osg, "scored", keeps_function=True),
-    "firefly": Entry(firefly, "scored", keeps_function=False, passes=2),
-    "gradmax": Entry(gradmax, "uniform", keeps_function=True),
-    "variance_transfer": Entry(variance_transfer, "uniform", keeps_function=True),
-    "net2net": Entry(net2net, "uniform", keeps_function=False),
-    "random": Entry(random_growth, "random", keeps_function=True),
+    "osg": Entry(osg, "scored", keeps_function=True, discount=2.0),
+    "firefly": Entry(firefly, "scored", keeps_function=False, passes=True),
+    "gradmax": Entry(gradmax, "uniform", keeps_function=True, kinds=_NEW),
+    "variance_transfer": Entry(variance_transfer, "uniform", keeps_function=True, kinds=_NEW),
+    "net2net": Entry(net2net, "uniform", keeps_function=False, kinds=("split",)),
+    "random": Entry(random_growth, "random", keeps_function=True, kinds=_NEW),
 }
 
 

@@ -11,13 +11,15 @@ from torch import fx, nn
 
 # Each channel of the result depends on that channel of the one input only.
 PASSING_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Hardswish, nn.Hardsigmoid,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Hardswish,
+    nn.Hardsigmoid,
     nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
 )  # fmt: skip
 PASSING_FUNCTIONS = (
     F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish, F.softplus, F.hardswish, F.hardsigmoid, F.hardtanh, F.dropout,
-    F.dropout2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.max_pool2d, F.avg_pool2d, F.interpolate, F.pad, torch.relu, torch.sigmoid,
+    F.dropout2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.max_pool2d, F.avg_pool2d, F.interpolate, F.pad, torch.relu,
+    torch.sigmoid,
     torch.tanh, torch.clone, torch.neg, operator.neg, torch.square, torch.sqrt, torch.abs, torch.clamp,
 )  # fmt: skip
 PASSING_METHODS = ("relu", "relu_", "sigmoid", "tanh", "contiguous", "clone", "neg", "square", "sqrt", "abs", "clamp", "detach")
@@ -26,7 +28,8 @@ RESHAPES = (
     torch.permute, "permute", torch.transpose, "transpose", torch.mean, "mean", torch.amax, "amax",
 )  # fmt: skip
 _MERGES = (
-    operator.add, operator.iadd, torch.add, "add", "add_", operator.sub, operator.isub, torch.sub, "sub", operator.mul, operator.imul,
+    operator.add, operator.iadd, torch.add, "add", "add_", operator.sub, operator.isub, torch.sub, "sub", operator.mul,
+    operator.imul,
     torch.mul, "mul", "mul_", operator.truediv, torch.div, "div", torch.maximum, torch.minimum,
 )  # fmt: skip
 

@@ -7,8 +7,9 @@ at first, so the function stays exactly as it was, through BatchNorm and depthwi
 it can be put to use.
 
 With h a candidate's activation and δ the loss's gradient by a consumer's output, G = Σ δ hᵀ is the gradient by the candidate's
-outgoing weights, which GradMax maximises (Evci et al. 2022, arXiv 2201.05125). Here it counts by the loss that it takes off
-beside what is there already (`gearnn.growth.pursuit`).
+outgoing weights, which GradMax maximises (Evci et al. 2022, arXiv 2201.05125). Here a candidate counts by the loss that it takes
+off beside what is there already (`gearnn.growth.pursuit`), on every piece of the data for itself: over all data the gradient
+of a trained network is next to nothing, and what single pieces still pull at is what it could not fit.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ DISPLACEMENT = 0.5
 
 
 def osg(task: Task) -> Offer:
-    """Propose from the layers' own gradients, give the newborn their BatchNorm statistics, score; three passes over a few batches."""
+    """Propose from the layers' own gradients, give the newborn their BatchNorm statistics, score; three passes over a few
+    batches."""
     counts = offered_counts(task.graph, task.config)
     bank = _propose(task, counts)
     bank.new_stats.update(_statistics(task, bank, counts))
@@ -46,7 +48,8 @@ def _propose(task: Task, counts: Dict[str, int]) -> Bank:
     """Directions drawn from the spread of the gradients by a layer's weights, which a few batches show.
 
     v is normal with the covariance, over batches, of the gradient by neuron i: the direction in which the data disagree about
-    it. Half of the new neurons' weights are normal with the covariance of the gradients by all neurons of the layer: what the layer is
+    it. Half of the new neurons' weights are normal with the covariance of the gradients by all neurons of the layer: what
+    the layer is
     asked for. The other half are random. Sums with random factors draw both without the covariance itself.
     """
     bank = blank_bank(task, counts)
@@ -96,7 +99,9 @@ def _statistics(task: Task, bank: Bank, counts: Dict[str, int]) -> Dict[Tuple[st
             norms[layer] = module.train()
             module.momentum = None  # a plain average
             module.num_batches_tracked = torch.zeros_like(module.num_batches_tracked)  # type: ignore[arg-type]
-    averages = {f"{layer.path}.{name}": None for layer in norms for name in ("running_mean", "running_var", "num_batches_tracked")}
+    averages = {
+        f"{layer.path}.{name}": None for layer in norms for name in ("running_mean", "running_var", "num_batches_tracked")
+    }
     for name in averages:
         if name.endswith("tracked"):
             state[name] = torch.zeros_like(state[name])
@@ -116,31 +121,25 @@ def _statistics(task: Task, bank: Bank, counts: Dict[str, int]) -> Dict[Tuple[st
     return found
 
 
-def score_outgoing(
-    task: Task, bank: Bank, counts: Dict[str, int]
-) -> Tuple[Dict[str, Scores], Dict[Tuple[str, str], Tensor]]:
+def score_outgoing(task: Task, bank: Bank, counts: Dict[str, int]) -> Tuple[Dict[str, Scores], Dict[Tuple[str, str], Tensor]]:
     """Every candidate's marginal gain over its consumers, and G itself by (consumer, group), (w_o, w + K, rest)."""
     graph = task.graph
     layouts = everything(task, counts, SPLITTING)
     offered = {name: len(layout.source) for name, layout in layouts.items()}
     state = widened_state(task.model, graph, bank, layouts)
-    shells = [widened_shell(task.model, graph, layouts).eval() for _ in range(2)]
-    halves = [read_existing(shell, graph, offered, weight_gradient()) for shell in shells]
-    pieces = [0, 0]
-    for number, (views, labels) in enumerate(first_batches(task)):
-        task.objective(logits(shells[number % 2], state, views), labels).backward()
-        pieces[number % 2] += 1
+    shell = widened_shell(task.model, graph, layouts).eval()
+    readers, pieces = read_existing(shell, graph, offered, weight_gradient()), 0
+    for views, labels in first_batches(task):
+        task.objective(logits(shell, state, views), labels).backward()
+        pieces += 1
     gradients, evidence = {}, {}
-    for path, even in halves[0].items():
-        odd = halves[1][path] if pieces[1] else even
-        first, second = even.totals["gradient"] / pieces[0], odd.totals["gradient"] / max(pieces[1], 1)
-        by_channel = [half.transpose(0, 1).flatten(1) for half in (first, second)]
-        gram, squares = ((even.totals[name] + odd.totals[name]).double() for name in ("gram", "squares"))
-        scale = (squares / gram.diagonal().clamp(min=1e-12)).sqrt() / sum(pieces) ** 0.5
-        evidence[path] = Evidence(*by_channel, gram * scale[:, None] * scale)  # correlations of a sample, powers of all positions
-        for name in {span.group for span in even.layer.inputs if span.group is not None}:
-            places = newborn_channels(even.layer.inputs, name, offered)
-            gradients[path, name] = (first[:, places] + second[:, places]) / 2
+    for path, reader in readers.items():
+        product, gram, squares = (reader.totals[name].double() / pieces for name in ("product", "gram", "squares"))
+        scale = (squares / gram.diagonal().clamp(min=1e-12)).sqrt()  # correlations of a sample, powers of all positions
+        evidence[path] = Evidence(product, gram * scale[:, None] * scale)
+        for name in {span.group for span in reader.layer.inputs if span.group is not None}:
+            places = newborn_channels(reader.layer.inputs, name, offered).to(task.device())
+            gradients[path, name] = reader.totals["gradient"][:, places] / pieces
     scores = {}
     for group in graph.groups:
         inputs = [graph.layers[path].inputs for path in group.consumers]

@@ -1,15 +1,17 @@
 """What each of several candidates adds to those taken before it: orthogonal matching pursuit on gradients.
 
-A consumer's output changes by U h when candidates with features h get outgoing weights U. With G = Σ δ hᵀ the loss's gradient by U
+A consumer's output changes by U h when candidates with features h get outgoing weights U. With G = Σ δ hᵀ the loss's
+gradient by U
 and S = Σ h hᵀ, the best step of a given size at the output takes off tr(G S⁻¹ Gᵀ) (the natural gradient of TINY, Verbockhaven et
-al. 2024, arXiv 2405.19816). Taken one after the other, as in Pati et al. 1993, each candidate counts with what neither the existing
+al. 2024, arXiv 2405.19816). Taken one after the other, as in Pati et al. 1993, each candidate counts with what neither the
+existing
 channels nor the earlier candidates already say.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -23,19 +25,18 @@ class Evidence:
     """What one consumer says of n offered channels.
 
     Attributes:
-        first, second: float (n, D), G by channel, from two halves of the data.
-        gram: float (n, n), Σ h hᵀ.
+        product: float (n, n), ⟨G_i, G_j⟩ by channel, averaged over pieces of the data.
+        gram: float (n, n), the mean of h hᵀ.
     """
 
-    first: Tensor
-    second: Tensor
+    product: Tensor
     gram: Tensor
 
 
-def marginal_gains(evidence: Sequence[Evidence], existing: Sequence[Tensor], candidates: Sequence[Tensor], block: int = 1) -> Tensor:
+def marginal_gains(
+    evidence: Sequence[Evidence], existing: Sequence[Tensor], candidates: Sequence[Tensor], block: int = 1
+) -> Tensor:
     """The loss that each candidate takes off in its turn, the most gainful first; float64 (K,), larger is better.
-
-    The products of two halves' gradients are unbiased where a square would count noise as signal; gains may be negative.
 
     Args:
         evidence: from each consumer.
@@ -61,15 +62,15 @@ def marginal_gains(evidence: Sequence[Evidence], existing: Sequence[Tensor], can
     return gains
 
 
-def _residual(evidence: Evidence, existing: Tensor, candidates: Tensor) -> "tuple[Tensor, Tensor]":
-    """⟨G₁, G₂⟩ and the Gram matrix of the candidates, less what existing channels explain of them: float64 (K, K) each."""
-    gram = evidence.gram.double().cpu()
+def _residual(evidence: Evidence, existing: Tensor, candidates: Tensor) -> Tuple[Tensor, Tensor]:
+    """Product and Gram matrix of the candidates, less what existing channels explain of them: float64 (K, K) each."""
+    gram, product = evidence.gram.double().cpu(), evidence.product.double().cpu()
     gram = gram + torch.diag(RIDGE * gram.diagonal() + 1e-12)
-    first, second = evidence.first.double().cpu(), evidence.second.double().cpu()
     old, new = existing.cpu(), candidates.cpu()
     explained = torch.linalg.solve(gram[old][:, old], gram[old][:, new]).t()
-    r1, r2 = (half[new] - explained @ half[old] for half in (first, second))
-    return r1 @ r2.t(), gram[new][:, new] - explained @ gram[old][:, new]
+    both = torch.cat([new, old])
+    rest = torch.cat([torch.eye(len(new), dtype=torch.float64), -explained], dim=1)
+    return rest @ product[both][:, both] @ rest.t(), gram[new][:, new] - explained @ gram[old][:, new]
 
 
 def _eliminate(product: Tensor, gram: Tensor, taken: int) -> None:

@@ -21,7 +21,8 @@ from gearnn.kernels.score import channel_sums
 _GRAM_ROWS = 4096  # positions of a piece of the data that a Gram matrix is made from
 
 Collect = Callable[["Reader", Tensor, Tensor], None]
-"""``collect(reader, offered, gradient)``: what the layer was offered (B, n_i, …), and the loss's gradient by its existing outputs."""
+"""``collect(reader, offered, gradient)``: what the layer was offered (B, n_i, …), and the loss's gradient by its existing
+outputs."""
 
 
 @dataclass
@@ -145,6 +146,8 @@ def weight_gradient() -> Collect:
             weight = x.new_zeros((reader.rows, offered, *module.weight.shape[2:])).requires_grad_()  # type: ignore[index]
             out = reader.read(x, weight, None)
         (found,) = torch.autograd.grad(out, weight, gradient)
+        by_channel = found.reshape(reader.rows, channels, -1).transpose(0, 1).flatten(1)
+        reader.add("product", by_channel @ by_channel.t())
         reader.add("gradient", found.reshape(reader.rows, channels, -1))
         entries = x.movedim(1, -1) if x.dim() == 4 and not isinstance(module, nn.Linear) else x
         rows = entries.reshape(-1, channels) if reader.layer.features == 1 else x.reshape(len(x), channels, -1).transpose(1, 2)

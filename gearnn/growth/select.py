@@ -1,34 +1,37 @@
-"""What the budget buys: one greedy selection over the candidates of all layers."""
+"""What the budget buys: a greedy knapsack over the candidates of all groups, with true marginal costs."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from gearnn.budget import Cost
-from gearnn.errors import UserError
-from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
+import numpy as np
+import torch
+
+from gearnn.budget import Constraint, next_width
+from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores, Usage
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
 from gearnn.kernels.arrays import to_host
 from gearnn.kernels.score import top_k
 
 
 class _Queue:
-    """A group's candidates, best first, handed out in steps that end on multiples of ``round_to``."""
+    """A group's candidates in blocks, best first, handed out in steps that end on allowed widths."""
 
-    def __init__(self, group: ChannelGroup, scores: Scores, affordable: int, round_to: int) -> None:
-        self.group = group
-        self.round_to = round_to
-        self.width = group.width
-        self.left = len(scores.split) + len(scores.new)
-        self.taken = 0
-        # Ranked where the scores lie; only what the budget could buy leaves the device.
-        best = top_k([scores.split, scores.new], affordable, largest=False)
-        self.kinds, self.positions, self.values = (to_host(array) for array in best)
+    def __init__(self, group: ChannelGroup, scores: Scores, round_to: int, ranked: bool) -> None:
+        self.group, self.round_to, self.width, self.taken = group, round_to, group.width, 0
+        blocks = [kind.reshape(-1, group.block).sum(1) for kind in (scores.split, scores.new)]
+        self.left = sum(len(kind) for kind in blocks)
+        if ranked:  # where the scores lie
+            self.kinds, self.places, self.values = (to_host(array) for array in top_k(blocks, self.left, largest=False))
+        else:
+            self.kinds = np.repeat([0, 1], [len(kind) for kind in blocks])
+            self.places = np.concatenate([np.arange(len(kind)) for kind in blocks])
+            self.values = np.concatenate([np.asarray(to_host(kind), np.float64) for kind in blocks])
 
     def step(self) -> Optional[int]:
-        """How many candidates lead to the next allowed width; None if too few are left."""
-        count = (self.width // self.round_to + 1) * self.round_to - self.width
-        return count if count <= self.left else None
+        """How many blocks lead to the next allowed width; None if too few are left."""
+        count = (next_width(self.group, self.width, self.round_to) - self.width) // self.group.block
+        return count if 0 < count <= self.left else None
 
     def gain(self, count: int) -> float:
         return float(self.values[self.taken : self.taken + count].sum())
@@ -36,98 +39,122 @@ class _Queue:
     def take(self, count: int) -> None:
         self.taken += count
         self.left -= count
-        self.width += count
+        self.width += count * self.group.block
 
-    def result(self) -> GroupGrowth:
-        kinds, positions = self.kinds[: self.taken], self.positions[: self.taken]
-        split, new = (tuple(sorted(int(position) for position in positions[kinds == kind])) for kind in (0, 1))
-        return GroupGrowth(self.group.name, self.group.width, self.width, split, new, float(self.values[: self.taken].sum()))
+    def picked(self, kind: int) -> Tuple[int, ...]:
+        """Candidate indices of one kind."""
+        blocks = np.sort(self.places[: self.taken][self.kinds[: self.taken] == kind])
+        offsets = np.arange(self.group.block)
+        return tuple(int(place) for place in (blocks[:, None] * self.group.block + offsets).ravel())
 
 
 def select(
-    graph: ChannelGraph, scores: Mapping[str, Scores], unit: str, cost: Cost, limit: int, round_to: int = 8
+    graph: ChannelGraph,
+    scores: Mapping[str, Scores],
+    limits: Sequence[Constraint],
+    round_to: int = 8,
+    *,
+    choice: str = "scored",
+    discount: float = 0.0,
+    generator: Optional[torch.Generator] = None,
 ) -> GrowthDecision:
-    """Take the candidates that lower the loss most per unit of cost until the budget binds (Firefly's global greedy choice).
-
-    Each step lifts one group to its next multiple of ``round_to``; widths that start off a multiple are lifted to one first.
+    """Take candidates until the budget binds; each step lifts one group to its next multiple of ``round_to`` (or block).
 
     Args:
-        scores: group name → first-order changes of the loss (lower is better), for splits (w,) and new neurons (K,).
-        unit: what ``cost`` counts, for messages.
-        limit: the cost that may not be exceeded.
-
-    Raises:
-        UserError: if the budget does not reach the first step; the message names the smallest one that does.
+        scores: group name → changes of the loss (lower is better), for splits and new neurons; their numbers say what is offered.
+        limits: none of which may be exceeded.
+        choice: "scored": what lowers the loss most for its share of the budget goes first (Firefly's global greedy choice, per
+            cost); "uniform": all groups grow by the same factor, candidates in order; "random": one group after the other.
+        discount: gains of a group count by (its width before / its present width) to this power: the wider it has become,
+        the less
+            what was measured before growth still holds.
+        generator: for "random".
     """
-    check_reach(graph, unit, cost, limit, round_to)
-    queues = []
-    for group in graph.groups:
-        offered = len(scores[group.name].split) + len(scores[group.name].new)
-        queues.append(_Queue(group, scores[group.name], _affordable(graph, group, offered, cost, limit), round_to))
-    before = cost(_widths(queues))
-    for queue in queues:
-        step = queue.step()
-        if queue.width % round_to and step is not None:
-            queue.take(step)
-    bound_by = unit if _buy(queues, cost, limit) else "candidates"
-    groups = tuple(queue.result() for queue in queues)
-    return GrowthDecision(groups, unit, before, cost(_widths(queues)), limit, bound_by)
+    queues = [_Queue(group, scores[group.name], round_to, choice == "scored") for group in graph.groups]
+    if choice == "uniform":
+        _grow_alike(queues, limits)
+    refused = _buy(queues, limits, choice, discount, generator or torch.Generator().manual_seed(0))
+    widths = _widths(queues)
+    groups = tuple(_result(queue, widths, limits) for queue in queues)
+    seed = graph.widths()
+    usage = tuple(Usage(limit.name, limit.unit, limit.cost(seed), limit.cost(widths), limit.limit) for limit in limits)
+    bound_by = max(usage, key=lambda one: (one.name in refused, one.after / one.limit)).name if refused else "candidates"
+    return GrowthDecision(groups, usage, bound_by)
 
 
-def check_reach(graph: ChannelGraph, unit: str, cost: Cost, limit: int, round_to: int) -> None:
-    """Make sure, before anything is trained, that a budget buys at least one step.
-
-    Raises:
-        UserError: if it does not; the message names the smallest one that does.
-    """
-    seed = {group.name: group.width for group in graph.groups}
-    rounded = {name: -(-width // round_to) * round_to for name, width in seed.items()}
-    if rounded == seed:
-        rounded_up = min(({**seed, name: width + round_to} for name, width in seed.items()), key=cost)
-    else:
-        rounded_up = rounded
-    if cost(rounded_up) > limit:
-        raise UserError(
-            f"a budget of {limit:,} {unit} buys no growth: the smallest step in multiples of {round_to} comes to "
-            f"{cost(rounded_up):,}; raise the budget or lower --growth.round-to"
-        )
-
-
-def _affordable(graph: ChannelGraph, group: ChannelGroup, most: int, cost: Cost, limit: int) -> int:
-    """How many of a group's candidates the budget buys if no other group grows; where others grow, it buys no more."""
-    seed = {other.name: other.width for other in graph.groups}
-    return sum(cost({**seed, group.name: group.width + count}) <= limit for count in range(1, most + 1))
-
-
-def _buy(queues: List[_Queue], cost: Cost, limit: int) -> bool:
-    """Take steps, best value per cost first; returns whether the limit refused any."""
-    refused = False
+def _buy(
+    queues: Sequence[_Queue], limits: Sequence[Constraint], choice: str, discount: float, generator: torch.Generator
+) -> List[str]:
+    """Take steps, best value first; returns the names of the limits that refused any."""
+    refused: List[str] = []
     open_queues = list(queues)
     while open_queues:
-        present = cost(_widths(queues))
+        present = [limit.cost(_widths(queues)) for limit in limits]
         offers: List[Tuple[float, int, _Queue]] = []
         for queue in list(open_queues):
             count = queue.step()
             if count is None:
                 open_queues.remove(queue)
                 continue
-            total = cost({**_widths(queues), queue.group.name: queue.width + count})
-            if total > limit:
-                # Costs only rise as other groups grow, so what does not fit now never will.
-                refused = True
+            widths = {**_widths(queues), queue.group.name: queue.width + count * queue.group.block}
+            costs = [limit.cost(widths) for limit in limits]
+            over = [limit.name for limit, cost in zip(limits, costs) if cost > limit.limit]
+            if over:  # costs only rise as other groups grow, so what does not fit now never will
+                refused += over
                 open_queues.remove(queue)
+                continue
+            share = max((cost - before) / limit.limit for limit, cost, before in zip(limits, costs, present))
+            if choice == "scored":
+                value = _value(queue.gain(count) * (queue.group.width / queue.width) ** discount, share)
             else:
-                offers.append((_value(queue.gain(count), total - present), count, queue))
+                value = float(torch.rand((), generator=generator)) if choice == "random" else queue.width / queue.group.width
+            offers.append((value, count, queue))
         if offers:
             _, count, queue = min(offers, key=lambda offer: offer[0])
             queue.take(count)
     return refused
 
 
-def _value(gain: float, cost: int) -> float:
-    """Change of the loss per unit of cost, lower is better; where the loss would rise, dearer is worse."""
-    return gain / cost if gain < 0 else gain * cost
+def _value(gain: float, share: float) -> float:
+    """Change of the loss per share of the budget, lower is better; where the loss would rise, dearer is worse."""
+    share = max(share, 1e-12)
+    return gain / share if gain < 0 else gain * share
 
 
-def _widths(queues: List[_Queue]) -> Dict[str, int]:
+def _grow_alike(queues: Sequence[_Queue], limits: Sequence[Constraint]) -> None:
+    """All groups by the largest common factor that fits; what is left over goes to those that fell behind by rounding."""
+
+    def counts(factor: float) -> List[int]:
+        found = []
+        for queue in queues:
+            group, width, blocks = queue.group, queue.group.width, 0
+            while True:
+                following = next_width(group, width, queue.round_to)
+                needed = (following - group.width) // group.block
+                if following > factor * group.width or needed > queue.left or following <= width:
+                    break
+                width, blocks = following, needed
+            found.append(blocks)
+        return found
+
+    def fits(factor: float) -> bool:
+        widths = {queue.group.name: queue.width + blocks * queue.group.block for queue, blocks in zip(queues, counts(factor))}
+        return all(limit.cost(widths) <= limit.limit for limit in limits)
+
+    low, high = 1.0, 64.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    for queue, blocks in zip(queues, counts(low)):
+        queue.take(blocks)
+
+
+def _result(queue: _Queue, widths: Dict[str, int], limits: Sequence[Constraint]) -> GroupGrowth:
+    name, before = queue.group.name, queue.group.width
+    cost = {limit.name: limit.cost(widths) - limit.cost({**widths, name: before}) for limit in limits}
+    score = float(queue.values[: queue.taken].sum())
+    return GroupGrowth(name, before, queue.width, queue.picked(0), queue.picked(1), score, cost)
+
+
+def _widths(queues: Sequence[_Queue]) -> Dict[str, int]:
     return {queue.group.name: queue.width for queue in queues}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from gearnn.budget import Constraint, constraints
+from gearnn.budget import LatencyCost, check_reach, constraints, toward
 from gearnn.config import Budget, GrowthConfig
 from gearnn.errors import UserError
 from gearnn.growth.candidates import Batches, Objective, Offer, Task, chosen_layouts
@@ -16,7 +16,7 @@ from gearnn.growth.carry import carried_momentum, newborn_channels, newborn_weig
 from gearnn.growth.decision import GrowthDecision
 from gearnn.growth.graph import ChannelGraph, trace_channels
 from gearnn.growth.growers import find_grower
-from gearnn.growth.select import check_reach, select
+from gearnn.growth.select import select
 from gearnn.growth.surgery import widened_model
 from gearnn.losses import consistency_loss
 
@@ -54,6 +54,7 @@ def grow(
     objective: Objective = consistency_loss,
     momentum: Optional[Mapping[str, Tensor]] = None,
     limit_fraction: float = 1.0,
+    latency: Optional[LatencyCost] = None,
     seed: int = 0,
 ) -> Growth:
     """Grow a network once to its budget (the step of One-Shot Growth, GEARnn, arXiv 2410.07691).
@@ -81,9 +82,10 @@ def grow(
     if not graph.groups:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in graph.fixed.items())
         raise UserError(f"this network has no channels that can be grown ({reasons or 'no convolutions found'})")
-    limits = constraints(budget, model, graph, batch_size=len(labels), views=len(views))
+    training = {"batch_size": len(labels), "views": len(views)}
+    limits = constraints(budget, model, graph, example_input=example, latency=latency, **training)
     limits = tuple(toward(limit, graph, limit_fraction) for limit in limits)
-    check_reach(graph, limits, config.round_to)
+    check_reach(graph, limits, entry.offered(graph, config), config.round_to)
     was_training = model.training
     model.eval()
     try:
@@ -91,7 +93,9 @@ def grow(
         offer = entry.propose(task)
     finally:
         model.train(was_training)
-    decision = select(graph, offer.scores, limits, config.round_to, choice=entry.choice, generator=task.generator)
+    decision = select(
+        graph, offer.scores, limits, config.round_to, choice=entry.choice, discount=entry.discount, generator=task.generator
+    )
     return apply(task, offer, decision, momentum or {})
 
 
@@ -112,12 +116,6 @@ def apply(task: Task, offer: Offer, decision: GrowthDecision, momentum: Mapping[
             matrix = buffer.view(len(buffer), -1, gradient.shape[2])
             matrix[: len(gradient), places] = gradient[:, picked].to(buffer.device)
     return Growth(grown, decision, carried, newborn_weights(graph, grown, widths), graph.fixed)
-
-
-def toward(limit: Constraint, graph: ChannelGraph, fraction: float) -> Constraint:
-    """A limit part of the way from the present cost, on a logarithmic scale."""
-    before = limit.cost(graph.widths())
-    return limit if fraction >= 1 else replace(limit, limit=before * (limit.limit / before) ** fraction)
 
 
 def _silence_halves(graph: ChannelGraph, offer: Offer, decision: GrowthDecision) -> None:

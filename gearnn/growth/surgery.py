@@ -94,7 +94,9 @@ def widened_state(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Ma
                 }
                 state[f"{path}.{name}"] = _picked(values, layer.outputs, layouts, new, value)
         if layer.kind == "grouped":
-            filters = {span.group: bank.new_filters[path, span.group] for span in layer.outputs if (path, span.group) in bank.new_filters}
+            filters = {
+                span.group: bank.new_filters[path, span.group] for span in layer.outputs if (path, span.group) in bank.new_filters
+            }
             state[f"{path}.weight"] = _picked(state[f"{path}.weight"].flatten(2), layer.outputs, layouts, filters, 0.0).unflatten(
                 2, module.kernel_size
             )
@@ -109,7 +111,8 @@ def _touched(graph: ChannelGraph) -> List[Layer]:
 def _picked(
     values: Tensor, spans: Sequence[Span], layouts: Mapping[str, Layout], new: Mapping[Any, Tensor], fresh: float
 ) -> Tensor:
-    """Per-channel values (w, …) → (n, …): each span's existing and new ones (``fresh`` where ``new`` has none) as its layout says."""
+    """Per-channel values (w, …) → (n, …): each span's existing and new ones (``fresh`` where ``new`` has none) as its layout
+    says."""
     parts = []
     for span, own in zip(spans, values.split([span.width for span in spans])):
         if span.group is not None:
@@ -136,7 +139,9 @@ def _widened_weight(weight: Tensor, layer: Layer, bank: Bank, layouts: Mapping[s
         if span.group is not None:
             into, columns = layouts[span.group], bank.new_columns[layer.path, span.group]
             if out is not None:
-                columns = torch.cat([columns, columns.new_zeros((len(bank.new_rows[layer.path]), *columns.shape[1:]))])[out.source]
+                columns = torch.cat([columns, columns.new_zeros((len(bank.new_rows[layer.path]), *columns.shape[1:]))])[
+                    out.source
+                ]
             part = torch.cat([part, columns], dim=1)[:, into.source] * into.gain[:, None]
         parts.append(part)
     return torch.cat(parts, dim=1)

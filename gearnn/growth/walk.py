@@ -21,7 +21,9 @@ class _Draft:
 
     width: int
     order: int
-    members: Dict[str, List[str]] = field(default_factory=lambda: {"producers": [], "norms": [], "followers": [], "consumers": []})
+    members: Dict[str, List[str]] = field(
+        default_factory=lambda: {"producers": [], "norms": [], "followers": [], "consumers": []}
+    )
     blocks: List[int] = field(default_factory=list)
     whole: bool = False
     fixed: Optional[str] = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearnn.config import Augmentation, Budget, Epochs, FireflyConfig, Optimizer, RunConfig
+from gearnn.config import Augmentation, Budget, Epochs, GrowthConfig, Optimizer, RunConfig
 from gearnn.data import Dataset, Split
 
 
@@ -36,7 +36,7 @@ def tiny_config(tmp_path: Path) -> RunConfig:
         device="cpu",
         epochs=Epochs(seed=2, regrow=1, era=2),
         budget=Budget(growth_ratio=0.5),
-        growth=FireflyConfig(new_candidates=8),
+        growth=GrowthConfig(new_candidates=8),
         augmentation=Augmentation(views=3, pad=2, flip=False),
         optimizer=Optimizer(batch_size=32, learning_rate=0.05),
     )
