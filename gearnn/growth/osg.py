@@ -32,6 +32,9 @@ SPLITTING = Splitting(signs=(0.0, 1.0), gains=(1.0, 0.0))
 """Neuron i stays as it is; its copy has incoming weights W_i + v and is not read at first."""
 DISPLACEMENT = 0.5
 """‖v‖ over ‖W_i‖."""
+HEAD_START = 5.0
+"""The gradients by the outgoing weights that the newborn momentum starts at: as after some steps, with a momentum of 0.9 at
+most 10."""
 
 
 def osg(task: Task) -> Offer:
@@ -139,7 +142,7 @@ def score_outgoing(task: Task, bank: Bank, counts: Dict[str, int]) -> Tuple[Dict
         evidence[path] = Evidence(product, gram * scale[:, None] * scale)
         for name in {span.group for span in reader.layer.inputs if span.group is not None}:
             places = newborn_channels(reader.layer.inputs, name, offered).to(task.device())
-            gradients[path, name] = reader.totals["gradient"][:, places] / pieces
+            gradients[path, name] = HEAD_START * reader.totals["gradient"][:, places] / pieces
     scores = {}
     for group in graph.groups:
         inputs = [graph.layers[path].inputs for path in group.consumers]
