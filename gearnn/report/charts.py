@@ -71,9 +71,12 @@ def width_bars(run: Run) -> Optional[Chart]:
     names = [str(escape(layer.name)) for layer in layers]
     hovers = []
     for name, layer in zip(names, layers):
-        parts = [("split", layer.split), ("new", layer.new), ("rounded up", layer.round_up)]
+        parts = [("split", layer.split), ("new", layer.new)]
         made = " · ".join(f"{count(value)} {label}" for label, value in parts if value is not None)
-        hovers.append(f"<b>{name}</b><br>{count(layer.before)} → {count(layer.after)}" + (f"<br>{made}" if made else ""))
+        costs = [f"+{count(number(cost))} {escape(label)}" for label, cost in layer.cost.items() if number(cost)]
+        scored = [f"score {layer.score:.3g}"] if layer.score else []
+        lines = [f"<b>{name}</b>", f"{count(layer.before)} → {count(layer.after)}", made, " · ".join([*scored, *costs])]
+        hovers.append("<br>".join(line for line in lines if line))
     common = {
         "type": "bar",
         "orientation": "h",

@@ -73,6 +73,11 @@ def size(count_of_bytes: Optional[float]) -> str:
     return f"{count_of_bytes:,.0f}{NARROW}bytes"
 
 
+def quantity(value: Optional[float], unit: Optional[str]) -> str:
+    """A budgeted quantity in its unit: "bytes", "ms", or a plain count."""
+    return {"bytes": size, "ms": milliseconds}.get(unit or "", count)(value)
+
+
 def small(value: Optional[float]) -> str:
     """Scientific with two digits: 0.0000012 → 1.2 × 10⁻⁶."""
     if value is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -77,14 +77,15 @@ class PhaseRecord:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's width before and after growth, and what the growth consists of."""
+    """One layer's width before and after growth, what the growth consists of, its score, and what it adds to each budget."""
 
     name: str
     before: Optional[float]
     after: Optional[float]
     split: Optional[float] = None
     new: Optional[float] = None
-    round_up: Optional[float] = None
+    score: Optional[float] = None
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,13 @@ def _phase(entry: Mapping[str, Any]) -> PhaseRecord:
 
 def _layers(result: Mapping[str, Any]) -> Tuple[Layer, ...]:
     """Every layer with a width of its own, with its record of growth; only those that grew if the widths are not known."""
-    keys = ("before", "after", "split", "new", "round_up")
+    keys = ("before", "after", "split", "new", "score")
     growth = mapping(result.get("growth"))
     grown: Dict[str, Layer] = {}
     for entry in map(mapping, items(growth.get("layers"))):
         name = text(entry.get("name"))
         if name is not None:
-            grown[name] = Layer(name, **{key: number(entry.get(key)) for key in keys})
+            grown[name] = Layer(name, **{key: number(entry.get(key)) for key in keys}, cost=mapping(entry.get("cost")))
     names = texts(result.get("width_layers"))
     seed, final = ([number(width) for width in items(result.get(key))] for key in ("widths_seed", "widths_final"))
     if not seed or len(seed) != len(final):
@@ -219,8 +220,7 @@ def _layers(result: Mapping[str, Any]) -> Tuple[Layer, ...]:
         names = tuple(f"layer {index + 1}" for index in range(len(seed)))
     layers = []
     for name, before, after in zip(names, seed, final):
-        record = grown.get(name, Layer(name, before, after))
-        layers.append(Layer(name, before, after, record.split, record.new, record.round_up))
+        layers.append(replace(grown.get(name, Layer(name, before, after)), before=before, after=after))
     return tuple(layers)
 
 

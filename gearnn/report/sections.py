@@ -6,7 +6,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 from gearnn.report import charts
 from gearnn.report.charts import Chart
-from gearnn.report.formats import count, decimal, duration, less, percent, points, size, small
+from gearnn.report.formats import count, decimal, duration, less, percent, points, quantity, size, small
 from gearnn.report.headline import engine_name
 from gearnn.report.markup import Content, Html, facts, join, table, tag, value
 from gearnn.report.record import Run, items, mapping, number, text, texts
@@ -74,20 +74,31 @@ def training(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
 def growth(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
     """Which layers grew, and what stopped them."""
     record = run.part("growth")
-    budget, bound = mapping(record.get("budget")), text(record.get("bound_by"))
-    unit, limit = text(budget.get("unit")), number(budget.get("limit"))
-    before, after = number(record.get("complexity_before")), number(record.get("complexity_after"))
+    bound = text(record.get("bound_by"))
     ends = {"candidates": "the candidates: all were taken before the budget was used up"}
-    used = f"{count(after)} of {count(limit)} ({percent(after / limit)})" if after is not None and limit else None
-    details: List[Tuple[Content, Content]] = [
-        ("Budget counts", unit),
-        ("Before growth", count(before)),
-        ("After growth", used or count(after)),
-        ("Bound by", ends.get(bound, f"the budget of {bound}") if bound else None),
-    ]
+    details: List[Tuple[Content, Content]] = [("Grower", text(record.get("grower")))]
+    details += [_usage(mapping(usage)) for usage in items(record.get("budget"))]
+    details.append(("Bound by", ends.get(bound, f"the budget of {bound}") if bound else None))
+    details += [_check(mapping(check)) for check in items(record.get("checks"))]
     details += [(f"Left as it was: {layer}", str(reason)) for layer, reason in mapping(record.get("fixed")).items()]
     lead = "Width, in channels, of each layer from input to output. Hover for how many neurons were split and how many are new."
     return section("Growth", lead, facts(details), figure(drawn["widths"], "no widths in result.json"))
+
+
+def _usage(usage: Mapping[str, Any]) -> Tuple[Content, Content]:
+    """One limit of the budget: before, after, and how much of it is used."""
+    before, after, limit = (number(usage.get(key)) for key in ("before", "after", "limit"))
+    unit = text(usage.get("unit"))
+    share = f" ({percent(after / limit)} of {quantity(limit, unit)})" if after is not None and limit else ""
+    return f"Budget of {text(usage.get('name'))}", f"{quantity(before, unit)} → {quantity(after, unit)}{share}"
+
+
+def _check(check: Mapping[str, Any]) -> Tuple[Content, Content]:
+    """What was predicted for the grown network, and what was then measured."""
+    predicted, measured = number(check.get("predicted")), number(check.get("measured"))
+    unit = text(check.get("unit"))
+    shown = f"predicted {quantity(predicted, unit)}, measured {quantity(measured, unit) if measured is not None else 'missing'}"
+    return f"Check of {text(check.get('name'))}", shown
 
 
 def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:

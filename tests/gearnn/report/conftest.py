@@ -114,10 +114,13 @@ def result() -> Dict[str, Any]:
         "widths_final": FINAL_WIDTHS,
         "width_layers": LAYERS,
         "growth": {
-            "budget": {"unit": "summed widths", "limit": 1064},
+            "grower": "osg",
+            "budget": [
+                {"name": "summed widths", "unit": "", "before": sum(SEED_WIDTHS), "after": sum(FINAL_WIDTHS), "limit": 1064},
+                {"name": "training memory", "unit": "bytes", "before": 3.1e7, "after": 4.2e7, "limit": 5e7},
+            ],
+            "checks": [{"name": "training memory", "unit": "bytes", "predicted": 4.2e7, "measured": 4.3e7}],
             "bound_by": "summed widths",
-            "complexity_before": sum(SEED_WIDTHS),
-            "complexity_after": sum(FINAL_WIDTHS),
             "layers": grown,
             "fixed": {},
         },

@@ -94,13 +94,15 @@ def test_networks_measured_differently_are_not_subtracted(make_run: MakeRun) -> 
 
 def test_growth_bars_say_what_growth_consists_of(make_run: MakeRun) -> None:
     def rounded(result):  # type: ignore[no-untyped-def]
-        result["growth"]["layers"][0].update(split=5, new=10, round_up=1)
+        result["growth"]["layers"][0].update(split=5, new=10, score=-0.0125, cost={"<parameters>": 1200})
 
     chart = charts.width_bars(read_run(make_run(rounded)))
     assert chart is not None
     seed, grown = chart.figure["data"]
     assert (seed["x"][0], grown["x"][0]) == (8, 24)
-    assert grown["customdata"][0] == "<b>features.0.0</b><br>8 → 24<br>5 split · 10 new · 1 rounded up"
+    assert grown["customdata"][0] == (
+        "<b>features.0.0</b><br>8 → 24<br>5 split · 10 new<br>score -0.0125 · +1,200 &lt;parameters&gt;"
+    )
 
 
 def test_nothing_to_draw_is_no_chart(tmp_path: Path) -> None:

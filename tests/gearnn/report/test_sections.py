@@ -40,7 +40,8 @@ def test_an_unmeasured_network_is_shown_as_such(make_run: MakeRun) -> None:
 def test_growth_says_what_bound_it(make_run: MakeRun) -> None:
     run = read_run(make_run())
     shown = sections.growth(run, sections.draw(run)).replace("\u202f", " ")
-    assert "1,056 of 1,064 (99.2 %)" in shown and "the budget of summed widths" in shown
+    assert "(99.2 % of 1,064)" in shown and "the budget of summed widths" in shown
+    assert "predicted 42.0 MB, measured 43.0 MB" in shown and "osg" in shown
     run = read_run(make_run(lambda result: result["growth"].update(bound_by="candidates", fixed={"stem": "reused twice"})))
     shown = sections.growth(run, sections.draw(run))
     assert "all were taken before" in shown and "Left as it was: stem" in shown
