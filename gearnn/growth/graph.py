@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Dict, Iterable, Mapping, Optional, Tuple
 
-import torch
-from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
+from torch import Tensor, nn
 
-from gearnn.errors import UserError
+from gearnn.growth.tracing import traced
 
 
 @dataclass(frozen=True)
@@ -119,43 +115,16 @@ def trace_channels(model: nn.Module, example_input: Tensor) -> ChannelGraph:
     """Find the channel groups of a network by tracing it (torch.fx) and running it once on an example.
 
     Understands Conv2d (plain, depthwise, grouped), Linear, BatchNorm, GroupNorm, InstanceNorm, LayerNorm over channels, sums,
-    products (gates), concatenations, activations, poolings, flattening and permutations. Channels that meet anything else
-    are left as they are and
-    named in ``fixed``, as are those of frozen layers and the network's outputs.
+    products (gates), concatenations, activations, poolings, flattening and permutations. Channels that meet anything else are
+    left as they are and named in ``fixed``, as are those of frozen or shared layers and the network's outputs.
 
     Args:
         example_input: (B, C, H, W), on the model's device.
 
     Raises:
-        UserError: if the model cannot be traced (its control flow depends on the data) or run, naming the line.
+        UserError: if the model does not run on the example, cannot be traced (its control flow depends on the data), or runs
+            other layers in training; the message names the line.
     """
     from gearnn.growth.walk import Walk
 
-    was_training = model.training
-    model.eval()
-    try:
-        traced = fx.symbolic_trace(model)
-    except Exception as error:
-        raise UserError(
-            f"this network cannot be traced for growth{_line(error)}: {error}; make its forward free of branches that "
-            "depend on the data"
-        ) from error
-    else:
-        with torch.no_grad():
-            try:
-                ShapeProp(traced).propagate(example_input)
-            except Exception as error:
-                raise UserError(
-                    f"this network does not run on the example input of shape {tuple(example_input.shape)}: {error}"
-                ) from error
-    finally:
-        model.train(was_training)
-    return Walk(dict(model.named_modules())).run(traced.graph)
-
-
-def _line(error: Exception) -> str:
-    """ " (file:line: code)" of the innermost frame outside torch."""
-    inside = str(Path(torch.__file__).parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((inside, "<"))]
-    frames = [frame for frame in frames if frame.filename != __file__]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    return Walk(dict(model.named_modules())).run(traced(model, example_input))

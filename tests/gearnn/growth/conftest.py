@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, Tuple
+from dataclasses import replace
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gearnn.config import GrowthConfig
+from gearnn.growth.candidates import Offer, Task
+from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
+from gearnn.growth.graph import ChannelGraph, trace_channels
+from gearnn.growth.growers import GROWERS
+from gearnn.growth.step import apply
+from gearnn.losses import consistency_loss
 from gearnn.models import create_model, scaled_widths
 
 
@@ -188,3 +196,84 @@ def batches(images: Tensor) -> Callable[[int], Iterator[Tuple[Tensor, Tensor]]]:
     labels = torch.arange(16) % 10
     pairs: List[Tuple[Tensor, Tensor]] = [(images[None, :8], labels[:8]), (images[None, 8:], labels[8:])]
     return lambda epoch: iter(pairs)
+
+
+NETWORK_NAMES = (*_NETWORKS, "vgg19", "mobilenet_v1", "resnet18")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for ``network_name`` runs on all ten networks."""
+    if "network_name" in metafunc.fixturenames:
+        metafunc.parametrize("network_name", NETWORK_NAMES)
+
+
+@pytest.fixture()
+def make_task(images: Tensor) -> Callable[..., Task]:
+    """What a grower works on: a network with its graph, and 16 images in two batches, four at a time."""
+
+    def make(model: nn.Module, given: Optional[Tensor] = None, **settings: Any) -> Task:
+        x, labels = images if given is None else given, torch.arange(16) % 10
+        pairs = [(x[None, :8], labels[:8]), (x[None, 8:], labels[8:])]
+        config = GrowthConfig(**{"micro_batch": 4, **settings})
+        graph = trace_channels(model, x[:1])
+        return Task(model, graph, lambda epoch: iter(pairs), consistency_loss, config, torch.Generator().manual_seed(0))
+
+    return make
+
+
+@pytest.fixture()
+def uneven() -> Callable[[ChannelGraph, Offer], GrowthDecision]:
+    """A decision with splits and new neurons as the blocks allow: odd counts, single ones of pairs, and a group left alone."""
+
+    def decide(graph: ChannelGraph, offer: Offer) -> GrowthDecision:
+        groups = []
+        for index, group in enumerate(graph.groups):
+            scores = offer.scores[group.name]
+            split = range(index % 2, len(scores.split) // group.block, 3)
+            new = [block for block in ((0, 1, 4), (2,), (), (1, 2, 3, 6, 7))[index % 4] if block < len(scores.new) // group.block]
+            if index % 4 == 2 and len(graph.groups) > 2:
+                split = range(0)
+            picks = [
+                tuple(block * group.block + place for block in blocks for place in range(group.block)) for blocks in (split, new)
+            ]
+            after = group.width + len(picks[0]) + len(picks[1])
+            groups.append(GroupGrowth(group.name, group.width, after, picks[0], picks[1], -1.0))
+        return GrowthDecision(tuple(groups), (), "candidates")
+
+    return decide
+
+
+@pytest.fixture()
+def error_of() -> Callable[[nn.Module, nn.Module, Tensor], float]:
+    """The largest difference of two networks' outputs, relative to the largest output."""
+
+    def measure(grown: nn.Module, model: nn.Module, x: Tensor) -> float:
+        with torch.no_grad():
+            expected, found = model(x), grown(x)
+        assert expected.std() > 0.01 and torch.isfinite(found).all()
+        return ((found - expected).abs().max() / expected.abs().max()).item()
+
+    return measure
+
+
+@pytest.fixture()
+def stays_itself(
+    make_task: Callable[..., Task], uneven: Callable[[ChannelGraph, Offer], GrowthDecision], error_of: Callable[..., float]
+) -> Callable[..., None]:
+    """Checks that a network with copies and silent new neurons in all groups of its graph computes what it did, and trains."""
+
+    def check(model: nn.Module, x: Tensor) -> None:
+        model.eval()
+        task = make_task(model, x)
+        copies, silent = (GROWERS[name].propose(task) for name in ("net2net", "random"))
+        split = {name: torch.zeros_like(tensor) for name, tensor in copies.bank.split.items()}
+        scores = {name: Scores(copies.scores[name].split, silent.scores[name].new) for name in copies.scores}
+        offer = Offer(replace(silent.bank, split=split), scores, copies.splitting)
+        grown = apply(task, offer, uneven(task.graph, offer), {}).model
+        assert sum(p.numel() for p in grown.parameters()) > sum(p.numel() for p in model.parameters())
+        assert error_of(grown, model, x) < 1e-5
+        grown.train()
+        grown(x).square().mean().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in grown.parameters() if p.requires_grad)
+
+    return check
