@@ -8,6 +8,9 @@ from typing import List, Literal, Optional
 from gearnn.config import RunConfig
 from gearnn.errors import UserError
 
+MOST_SHOTS = 4
+"""Steps in which ``--shots auto`` would reach the budget if every one of them paid."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -20,6 +23,10 @@ class Phase:
         views: J; 1 trains on clean images (padded, cropped and flipped).
         keeps: the name under which the network is kept and measured when the phase ends.
         label: what that network is, for tables.
+        shot: the growth step that a phase belongs to, from 1; 0 for phases that belong to none.
+        fraction: how far a growth step goes towards the budget, from the cost of the network at that moment to the limit on a
+            logarithmic scale: 1/(k − s) in step s = 0 … k − 1 of k, so that costs form a geometric series.
+        judged: the network's accuracy on held-out training images decides whether growth goes on.
     """
 
     name: str
@@ -28,12 +35,16 @@ class Phase:
     views: int
     keeps: Optional[str] = None
     label: str = ""
+    shot: int = 0
+    fraction: float = 1.0
+    judged: bool = False
 
 
 def phases_of(config: RunConfig) -> List[Phase]:
     """The phases of a run (GEARnn, arXiv 2410.07691).
 
-    gearnn-2: seed → growth → regrow, all on clean images, then ERA. gearnn-1: the first three on ERA's views.
+    gearnn-2: seed → growth → regrow, all on clean images, then ERA. gearnn-1: the first three on ERA's views. With several
+    shots, each growth step is followed by a regrow phase of its own.
 
     Raises:
         UserError: for less than one epoch, or fewer than two views in a robust phase.
@@ -47,19 +58,21 @@ def phases_of(config: RunConfig) -> List[Phase]:
         raise UserError(
             f"robust training needs at least 2 views (the clean and an augmented one), not {views}: see --augmentation.views"
         )
-    if config.method == "gearnn-1":
-        phases = [
-            Phase("seed", "train", epochs.seed, views, "seed", "seed network, ERA-trained"),
-            Phase("growth", "grow", config.growth.epochs, views),
-            Phase("regrow", "train", epochs.regrow, views, "robust", "grown network, ERA-trained"),
+    robust = config.method == "gearnn-1"
+    trained, judged = views if robust else 1, config.shots == "auto"
+    shots = MOST_SHOTS if config.shots == "auto" else config.shots
+    how = ", ERA-trained" if robust else ""
+    phases = [Phase("seed", "train", epochs.seed, trained, "seed", f"seed network{how}", judged=judged)]
+    kept = ("robust", "grown network, ERA-trained") if robust else ("grown", "grown network, before ERA")
+    for shot in range(1, shots + 1):
+        number = f"-{shot}" if shots > 1 else ""
+        fraction = 1 / (shots - shot + 1)
+        phases += [
+            Phase(f"growth{number}", "grow", config.growth.epochs, trained, shot=shot, fraction=fraction, judged=judged),
+            Phase(f"regrow{number}", "train", epochs.regrow, trained, *kept, shot=shot, judged=judged),
         ]
-    else:
-        phases = [
-            Phase("seed", "train", epochs.seed, 1, "seed", "seed network"),
-            Phase("growth", "grow", config.growth.epochs, 1),
-            Phase("regrow", "train", epochs.regrow, 1, "grown", "grown network, before ERA"),
-            Phase("era", "train", epochs.era, views, "robust", "grown network, after ERA"),
-        ]
+    if not robust:
+        phases.append(Phase("era", "train", epochs.era, views, "robust", "grown network, after ERA"))
     if config.baseline:
         total = sum(phase.epochs for phase in phases)
         phases.append(Phase("baseline", "fresh", total, 1, "baseline", "same size, trained clean from the start"))

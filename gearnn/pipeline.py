@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 
 from gearnn import __version__
-from gearnn.budget import check_reach, constraints
+from gearnn.budget import check_reach, toward
+from gearnn.checkpoint import Progression
 from gearnn.config import RunConfig, check, differences, resolved, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
@@ -21,12 +21,13 @@ from gearnn.era import era_from
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
-from gearnn.growth.graph import trace_channels
 from gearnn.growth.growers import find_grower
+from gearnn.materials import limits_of
 from gearnn.measure import deploy, judge, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
 from gearnn.progress import Progress, no_progress
+from gearnn.timing_plan import stopwatch
 from gearnn.trainer import Trainer, checkpoint_path, network_path
 
 
@@ -39,7 +40,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     Raises:
         UserError, EngineError: one sentence each, for what a person can put right.
     """
-    start = time.perf_counter()
+    clock = stopwatch()
     config = resolved(config)
     assert config.out is not None
     phases = phases_of(config)
@@ -57,11 +58,10 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
         progress=progress,
     )
     check_batch_size(dataset, config.optimizer.batch_size)
-    _check_budget(config, dataset)
+    _check_budget(config, dataset, phases)
     write_json(folder / "config.json", to_dict(config))
-    resumed = checkpoint_path(folder).exists()
-    begin = Trainer.resume if resumed else Trainer.start
-    trainer = begin(config, dataset, phases, folder, device, progress)
+    begin = Trainer.resume if checkpoint_path(folder).exists() else Trainer.start
+    trainer = begin(config, dataset, phases, folder, device, progress, clock)
     try:
         trainer.work()
     except torch.cuda.OutOfMemoryError as error:
@@ -69,7 +69,8 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
             "the GPU ran out of memory: start a new run with a lower --optimizer.batch-size, --augmentation.views or --budget"
         ) from error
 
-    networks, engine = _measure(phases, folder, dataset, config, threads, progress)
+    progression = trainer.state.progression
+    networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
     save_examples(folder / "examples.npz", dataset, config)
     result = {
         **_outcome(networks, engine),
@@ -80,13 +81,13 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
         "method": config.method,
         "preset": config.preset,
         "dataset": _provenance(dataset),
-        "width_layers": trainer.model.width_layers,
-        "growth": trainer.progression.growth,
-        "phases": trainer.progression.phases,
+        "width_layers": trainer.state.model.width_layers,
+        "growth": progression.growth,
+        "phases": progression.phases,
         **_conditions(threads, str(device)),
         "seed": config.seed,
-        "seconds_total": time.perf_counter() - start,
-        "warnings": _remarks(trainer, resumed),
+        "seconds_total": trainer.elapsed(),
+        "warnings": _remarks(trainer),
     }
     write_json(folder / "result.json", result)
     if _can_report():
@@ -156,19 +157,24 @@ def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
     return folder, config
 
 
-def _check_budget(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse a budget out of reach now, not after the seed network has been trained."""
+def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase]) -> None:
+    """Refuse a budget out of reach of the first growth step now, not after the seed network has been trained."""
     widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
     seed = create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
-    example = torch.zeros(1, dataset.in_chans, dataset.image_size, dataset.image_size)
-    graph = trace_channels(seed, example)
-    views = config.augmentation.views
-    limits = constraints(config.budget, seed, graph, example_input=example, batch_size=config.optimizer.batch_size, views=views)
-    check_reach(graph, limits, find_grower("osg").offered(graph, config.growth), config.growth.round_to)
+    graph, limits = limits_of(config, dataset, seed)
+    first = next(phase for phase in phases if phase.kind == "grow")
+    limits = tuple(toward(limit, graph, first.fraction) for limit in limits)
+    check_reach(graph, limits, find_grower(config.grower).offered(graph, config.growth), config.growth.round_to)
 
 
 def _measure(
-    phases: List[Phase], folder: Path, dataset: Dataset, config: RunConfig, threads: int, progress: Progress
+    phases: List[Phase],
+    progression: Progression,
+    folder: Path,
+    dataset: Dataset,
+    config: RunConfig,
+    threads: int,
+    progress: Progress,
 ) -> Tuple[List[Dict[str, Any]], Dict[str, Any]]:
     """Each kept network exported, compared with torch and judged on its engine; and the final engine's latency."""
     kept = {phase.keeps: phase for phase in phases if phase.keeps}
@@ -178,13 +184,14 @@ def _measure(
     for done, name in enumerate(kept):
         facts[name] = deploy(network_path(folder, name), files[name], images, threads)
         progress("export", done + 1, len(kept))
-    scores = judge(files, dataset, config.seed, threads, progress)
+    scores = judge(files, dataset.test, config.seed, threads, progress)
     for source, target in (("robust.safetensors", "model.safetensors"), ("robust.onnx", "model.onnx")):
         content = (folder / "networks" / source).read_bytes()
         with replacing(folder / target) as temporary:
             temporary.write_bytes(content)
+    last = {record["keeps"]: record["name"] for record in progression.phases}  # growth may have ended before its last step
     networks = [
-        {"name": name, "label": phase.label, "phase": phase.name, **facts[name], **scores[name]} for name, phase in kept.items()
+        {"name": name, "label": phase.label, "phase": last[name], **facts[name], **scores[name]} for name, phase in kept.items()
     ]
     return networks, time_engine(folder / "model.onnx", threads, config.seed)
 
@@ -193,15 +200,15 @@ def _can_report() -> bool:
     return importlib.util.find_spec("plotly") is not None
 
 
-def _remarks(trainer: Trainer, resumed: bool) -> List[str]:
+def _remarks(trainer: Trainer) -> List[str]:
     """What a reader of the result should know."""
     remarks = []
-    if trainer.progression.growth.get("bound_by") == "candidates":
+    if trainer.state.progression.growth.get("bound_by") == "candidates":
         remarks.append("Growth used up its candidates before the budget: raise --growth.new-candidates to grow further.")
     if trainer.device.type == "cpu":
         remarks.append("Peak memory on a CPU is that of the whole process, data included.")
-    if resumed:
-        remarks.append("This run was resumed: seconds_total counts its last session only; the phases' seconds count all.")
+    if trainer.time_budget is not None:
+        remarks.append("Phases were cut to --budget.train-time: what they reached depends on how fast this device was.")
     if not _can_report():
         remarks.append(f"No report was written: pip install 'gearnn[report]', then gearnn report {trainer.folder}.")
     return remarks

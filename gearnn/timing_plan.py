@@ -6,6 +6,7 @@ Shares are worked out anew before each phase, from what is then left, so that la
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Callable, Sequence
 
@@ -17,6 +18,12 @@ MARGIN = 1.1
 
 Clock = Callable[[], float]
 """Seconds of the run so far, those of earlier sessions included."""
+
+
+def stopwatch() -> Clock:
+    """A clock that starts now."""
+    start = time.monotonic()
+    return lambda: time.monotonic() - start
 
 
 @dataclass(frozen=True)

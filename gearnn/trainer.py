@@ -6,31 +6,37 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gearnn.checkpoint import Progression, load_checkpoint, save_checkpoint
+from gearnn.checkpoint import Progression, State, load_checkpoint, save_checkpoint
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
-from gearnn.era import era_from
 from gearnn.errors import UserError
 from gearnn.files import write_text
-from gearnn.growth import grow
+from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
+from gearnn.materials import card_of, feed_of, key_of, untrained
 from gearnn.memory import peak_mb, reset_peak
 from gearnn.models import Normalize, scaled_widths, widths_of
-from gearnn.network import Card, save_network
+from gearnn.network import load_network, save_network
 from gearnn.phases import Phase
 from gearnn.progress import Progress
-from gearnn.training import Amp, Feed, accuracy, make_optimizer, momentum_of, train_epoch
+from gearnn.shots import gain_per_doubling, hold_out, merged
+from gearnn.timing import TimeBudget
+from gearnn.timing_plan import Clock, stopwatch
+from gearnn.training import Amp, Feed, Newborn, Pace, accuracy, by_steps, make_optimizer, momentum_of, train_epoch
 
 
 @dataclass
 class Trainer:
-    """The state of a run between epochs; `Trainer.start` or `Trainer.resume` makes one, `work` finishes all phases."""
+    """A run between epochs; `Trainer.start` or `Trainer.resume` makes one, `work` finishes all phases.
+
+    ``elapsed`` tells the seconds of the run so far, those of earlier sessions included.
+    """
 
     config: RunConfig
     dataset: Dataset
@@ -38,41 +44,57 @@ class Trainer:
     folder: Path
     device: torch.device
     progress: Progress
-    model: nn.Module
-    momentum: Dict[str, Tensor]
-    card: Card
-    progression: Progression
+    state: State
+    elapsed: Clock
 
     @staticmethod
     def start(
-        config: RunConfig, dataset: Dataset, phases: List[Phase], folder: Path, device: torch.device, progress: Progress
+        config: RunConfig,
+        dataset: Dataset,
+        phases: List[Phase],
+        folder: Path,
+        device: torch.device,
+        progress: Progress,
+        clock: Optional[Clock] = None,
     ) -> Trainer:
-        """A new run: the seed network, untrained."""
-        card = _card(config, dataset, scaled_widths(config.arch, config.seed_width, config.growth.round_to))
-        model = _untrained(card, _key(config.seed, "model"))
-        return Trainer(config, dataset, phases, folder, device, progress, model, {}, card, Progression())
+        """A new run: the seed network, untrained; ``clock`` tells the seconds since it was asked for."""
+        card = card_of(config, dataset, scaled_widths(config.arch, config.seed_width, config.growth.round_to))
+        state = State(untrained(card, key_of(config.seed, "model")), {}, {}, card, Progression())
+        return Trainer(config, dataset, phases, folder, device, progress, state, clock or stopwatch())
 
     @staticmethod
     def resume(
-        config: RunConfig, dataset: Dataset, phases: List[Phase], folder: Path, device: torch.device, progress: Progress
+        config: RunConfig,
+        dataset: Dataset,
+        phases: List[Phase],
+        folder: Path,
+        device: torch.device,
+        progress: Progress,
+        clock: Optional[Clock] = None,
     ) -> Trainer:
         """The run in ``folder``, where its last checkpoint left it."""
-        model, momentum, card, progression = load_checkpoint(checkpoint_path(folder))
-        if _card(config, dataset, card.widths) != card:
+        state = load_checkpoint(checkpoint_path(folder))
+        if card_of(config, dataset, state.card.widths) != state.card:
             raise UserError(
                 f"{dataset.name} is not what the run in {folder} was started on: give that with --data, or choose another --out"
             )
-        trainer = Trainer(config, dataset, phases, folder, device, progress, model, momentum, card, progression)
+        earlier, session = state.progression.elapsed, clock or stopwatch()
+        trainer = Trainer(config, dataset, phases, folder, device, progress, state, lambda: earlier + session())
         trainer._write_metrics()
         return trainer
 
     def work(self) -> None:
         """Finish the phases that are left."""
-        while self.progression.phase < len(self.phases):
-            phase = self.phases[self.progression.phase]
-            if phase.kind == "fresh" and self.progression.epoch == 0:
-                self.model, self.momentum = _untrained(self.card, _key(self.config.seed, phase.name)), {}
-            self.model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        state, progression = self.state, self.state.progression
+        if self.time_budget is not None:
+            self.time_budget.plan(state)
+        while progression.phase < len(self.phases):
+            phase = self.phases[progression.phase]
+            if phase.kind == "fresh":  # as many epochs as the phases took that were worked through
+                phase = replace(phase, epochs=max(1, round(sum(record["epochs"] for record in progression.phases))))
+                if progression.epoch == 0:
+                    state.model, state.momentum = untrained(state.card, key_of(self.config.seed, phase.name)), {}
+            state.model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             if phase.kind == "grow":
                 self._grow(phase)
             else:
@@ -80,109 +102,178 @@ class Trainer:
             self._finish(phase)
 
     def _train(self, phase: Phase) -> None:
-        settings = self.config.optimizer
-        feed, optimizer = self._feed(phase), make_optimizer(self.model, settings, self.momentum)
+        state, progression, settings = self.state, self.state.progression, self.config.optimizer
+        feed, optimizer = self._feed(phase), make_optimizer(state.model, settings, state.momentum)
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
-        amp = Amp(self.device, self.progression.scaler)
-        total = phase.epochs * feed.steps()
-        for epoch in range(self.progression.epoch, phase.epochs):
-            done = epoch * feed.steps()
+        amp, pace, newborn = Amp(self.device, progression.scaler), self._pace(phase, feed), self._newborn(feed)
+        total = round(progression.allotted["seconds"]) if self.time_budget else phase.epochs * feed.steps()
+
+        def shown(steps: int) -> Tuple[int, int]:
+            """Steps of the phase, or seconds of it."""
+            return (min(round(pace(steps) * total), total), total) if self.time_budget else (steps, total)
+
+        while progression.epoch == 0 or pace(progression.epoch * feed.steps()) < 1:
+            first = progression.epoch * feed.steps()
             reset_peak(self.device)
             result = train_epoch(
-                self.model,
+                state.model,
                 optimizer,
                 amp,
                 feed,
                 settings,
-                epoch,
+                progression.epoch,
                 phase.epochs,
-                lambda step, _, done=done: self.progress(phase.name, done + step, total),  # type: ignore[misc]
+                lambda step, _, first=first: self.progress(phase.name, *shown(first + step)),  # type: ignore[misc]
+                pace=pace,
+                newborn=newborn,
             )
             self._spend(result.seconds, result.images)
-            self.progression.metrics.append(
+            progression.metrics.append(
                 {
                     "phase": phase.name,
-                    "epoch": epoch + 1,
-                    "epochs": phase.epochs,
+                    "epoch": progression.epoch + 1,
+                    "epochs": None if self.time_budget else phase.epochs,
                     "loss": result.loss,
                     "train_accuracy": result.accuracy,
-                    "test_accuracy": accuracy(self.model, self.dataset.test, normalize, self.device),
+                    "test_accuracy": accuracy(state.model, self.dataset.test, normalize, self.device),
                     "learning_rate": result.learning_rate,
                     "seconds": result.seconds,
                     "images_per_s": result.images / result.seconds,
                 }
             )
-            self.momentum = momentum_of(self.model, optimizer)
-            self.progression.epoch = epoch + 1
-            self.progression.scaler = amp.state()
+            state.momentum = momentum_of(state.model, optimizer)
+            progression.epoch += 1
+            progression.scaler = amp.state()
             self._save()
 
+    @property
+    def time_budget(self) -> Optional[TimeBudget]:
+        """What decides the phases' lengths instead of their epochs, if a time was given."""
+        if self.config.budget.train_time is None:
+            return None
+        return TimeBudget(self.config, self.dataset, self.phases, self.device, self.elapsed)
+
+    def _pace(self, phase: Phase, feed: Feed) -> Pace:
+        if self.time_budget is None:
+            return by_steps(phase.epochs * feed.steps())
+        return self.time_budget.pace(self.state)
+
+    def _newborn(self, feed: Feed) -> Optional[Newborn]:
+        settings, masks = self.config.growth, self.state.newborn
+        return Newborn(masks, settings.newborn_lr, round(settings.newborn_epochs * feed.steps())) if masks else None
+
     def _grow(self, phase: Phase) -> None:
-        feed = self._feed(phase)
-        passes = phase.epochs + 1  # the last one scores
-        total, start = passes * feed.steps(), time.perf_counter()
+        state, progression, settings = self.state, self.state.progression, self.config.growth
+        feed, seen, start = self._feed(phase), 0, time.perf_counter()
+        # Firefly goes through all of the data, once more to score; other growers look at a few batches a few times.
+        total = (phase.epochs + 1) * feed.steps() if self.config.grower == "firefly" else 3 * settings.batches
         reset_peak(self.device)
 
         def batches(epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:
-            for step, batch in enumerate(feed.batches(epoch)):
+            nonlocal seen
+            for batch in feed.batches(epoch):
+                seen += 1
+                self.progress(phase.name, min(seen, total), total)
                 yield batch
-                self.progress(phase.name, epoch * feed.steps() + step + 1, total)
 
-        growth = grow(
-            self.model,
-            batches,
-            self.config.budget,
-            config=self.config.growth,
-            objective=lambda logits, labels: consistency_loss(logits, labels, weight=self.config.optimizer.consistency),
-            momentum=self.momentum,
-            seed=_key(self.config.seed, phase.name) % 2**63,
-        )
-        self.model, self.momentum = growth.model, growth.momentum
-        self.card = replace(self.card, widths=widths_of(self.model))
-        self.progression.growth = {**growth.decision.to_dict(), "fixed": growth.fixed}
-        self._spend(time.perf_counter() - start, total * feed.batch_size)
+        try:
+            growth = grow(
+                state.model,
+                batches,
+                self.config.budget,
+                example_input=torch.zeros(1, self.dataset.in_chans, *[self.dataset.image_size] * 2, device=self.device),
+                grower=self.config.grower,
+                config=settings,
+                objective=lambda logits, labels: consistency_loss(logits, labels, weight=self.config.optimizer.consistency),
+                momentum=state.momentum,
+                limit_fraction=phase.fraction,
+                seed=key_of(self.config.seed, phase.name) % 2**63,
+            )
+        except UserError as error:
+            if phase.shot <= 1:
+                raise
+            progression.steps[-1]["ended"] = str(error)  # rounding has left the budget too little for another step
+            self._end_growth()
+        else:
+            state.model, state.momentum = growth.model, growth.momentum
+            state.newborn = growth.newborn if settings.newborn_lr != 1 else {}
+            state.card = replace(state.card, widths=widths_of(state.model))
+            progression.steps.append({**growth.decision.to_dict(), "fixed": growth.fixed})
+        progression.growth = merged(progression.steps)
+        self._spend(time.perf_counter() - start, seen * feed.batch_size)
+
+    def _judge(self, phase: Phase) -> None:
+        """Measure on held-out training images what a growth step gained; one that did not pay is taken back, and growth ends."""
+        state, progression = self.state, self.state.progression
+        normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
+        measured = accuracy(state.model, self.dataset.train, normalize, self.device, chosen=self._held_out()[1])
+        if phase.shot:
+            step, before = progression.steps[-1], progression.held_out[-1]
+            gain = gain_per_doubling(before, measured, step["budget"])
+            pays = gain >= self.config.growth.min_gain
+            step.update(held_out_before=before, held_out_after=measured, gain_per_doubling=gain, pays=pays)
+            progression.growth = merged(progression.steps)
+            if not pays:
+                last = "seed" if phase.shot == 1 else str(phase.keeps)
+                model, state.card = load_network(network_path(self.folder, last))
+                state.model, state.momentum = model.train(), {}
+                self._end_growth()
+        progression.held_out.append(measured)
+
+    def _end_growth(self) -> None:
+        """Leave out the growth steps that are left; the phase in progress is still to be finished."""
+        progression = self.state.progression
+        following = (i for i, phase in enumerate(self.phases) if i > progression.phase and not phase.shot)
+        progression.phase = next(following, len(self.phases)) - 1
 
     def _finish(self, phase: Phase) -> None:
         """Keep the network if it is to be measured, write the phase's record, and move on."""
+        state, progression = self.state, self.state.progression
+        if phase.kind != "grow":
+            state.newborn = {}
+            if phase.judged:
+                self._judge(phase)
         if phase.keeps:
-            save_network(network_path(self.folder, phase.keeps), self.model, self.card)
-        spent = self.progression.spent
+            save_network(network_path(self.folder, phase.keeps), state.model, state.card)
+        spent = progression.spent
+        whole = self._feed(phase).steps() * self.config.optimizer.batch_size
         record = {
             "name": phase.name,
             "kind": "grow" if phase.kind == "grow" else "train",
+            "keeps": phase.keeps,
             "views": phase.views,
-            "epochs": phase.epochs,
+            "epochs": phase.epochs if phase.kind == "grow" or not self.time_budget else round(spent["images"] / whole, 2),
             "seconds": spent["seconds"],
             "images": spent["images"],
             "images_per_s": spent["images"] / spent["seconds"],
             "peak_memory_mb": spent.get("peak_memory_mb"),
         }
-        self.progression.phases.append(record)
-        self.progression.spent = {}
-        self.progression.phase, self.progression.epoch = self.progression.phase + 1, 0
+        progression.phases.append(record)
+        progression.spent, progression.allotted = {}, {}
+        progression.phase, progression.epoch = progression.phase + 1, 0
         self._save()
 
     def _spend(self, seconds: float, images: int) -> None:
-        spent, peak = self.progression.spent, peak_mb(self.device)
+        spent, peak = self.state.progression.spent, peak_mb(self.device)
         spent["seconds"] = spent.get("seconds", 0.0) + seconds
         spent["images"] = spent.get("images", 0) + images
         if peak is not None:
             spent["peak_memory_mb"] = max(spent.get("peak_memory_mb", 0.0), peak)
 
     def _feed(self, phase: Phase) -> Feed:
-        settings = self.config.augmentation
-        pad = round(settings.pad * self.dataset.image_size / 32)
-        dataset = self.dataset
-        output = {"mean": dataset.mean, "std": dataset.std, "memory_format": torch.channels_last}
-        era = era_from(settings, phase.views, pad=pad, flip=settings.flip, **output)
-        return Feed(dataset.train, era, self.config.optimizer.batch_size, _key(self.config.seed, phase.name), self.device)
+        return feed_of(self.config, self.dataset, phase, self.device, self._held_out()[0] if phase.judged else None)
+
+    def _held_out(self) -> Tuple[np.ndarray, np.ndarray]:
+        return hold_out(self.dataset.train.labels, self.config.growth.held_out, key_of(self.config.seed, "held-out"))
 
     def _save(self) -> None:
+        self.state.progression.elapsed = self.elapsed()
         self._write_metrics()
-        save_checkpoint(checkpoint_path(self.folder), self.model, self.momentum, self.card, self.progression)
+        save_checkpoint(checkpoint_path(self.folder), self.state)
 
     def _write_metrics(self) -> None:
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.progression.metrics))
+        rows = self.state.progression.metrics
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -193,21 +284,3 @@ def checkpoint_path(folder: Path) -> Path:
 def network_path(folder: Path, name: str) -> Path:
     """Where a run keeps one of its networks."""
     return folder / "networks" / f"{name}.safetensors"
-
-
-def _card(config: RunConfig, dataset: Dataset, widths: Sequence[int]) -> Card:
-    facts = (dataset.classes, dataset.mean, dataset.std, dataset.image_size, dataset.in_chans)
-    return Card(config.arch, tuple(widths), *facts)
-
-
-def _key(seed: int, name: str) -> int:
-    """A 64-bit key for one purpose of a run."""
-    words = [seed, *name.encode()]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
-
-
-def _untrained(card: Card, key: int) -> nn.Module:
-    """A network whose weights depend on the key alone; torch's generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key % 2**63)
-        return card.build()

@@ -6,7 +6,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Callable, ContextManager, Dict, Iterator, Mapping, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class Feed:
         split: uint8 images (N, C, H, W) and labels (N,).
         era: yields the normalised views of a batch.
         key: what makes the draws of a phase differ from another's; with the epoch it decides order and augmentation.
+        chosen: int64 indices of the images to use; all of them if None.
     """
 
     split: Split
@@ -34,16 +35,19 @@ class Feed:
     batch_size: int
     key: int
     device: torch.device
+    chosen: Optional[np.ndarray] = None
 
     def steps(self) -> int:
         """Batches per epoch; a last, smaller one is dropped, since BatchNorm needs full batches."""
-        return len(self.split.labels) // self.batch_size
+        return self._count() // self.batch_size
+
+    def _count(self) -> int:
+        return len(self.split.labels if self.chosen is None else self.chosen)
 
     def batches(self, epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:
         """Normalised views (J, B, C, H, W) and labels (B,), shuffled."""
-        order = np.random.Generator(np.random.Philox(key=np.array([self.key, epoch], np.uint64))).permutation(
-            len(self.split.labels)
-        )
+        draw = np.random.Generator(np.random.Philox(key=np.array([self.key, epoch], np.uint64)))
+        order = draw.permutation(self._count() if self.chosen is None else self.chosen)
         for step in range(self.steps()):
             indices = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
@@ -53,13 +57,52 @@ class Feed:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Means over an epoch; accuracy is that on the clean view, while training."""
+    """Means over an epoch, or over the steps of it that were taken; accuracy is that on the clean view, while training."""
 
     loss: float
     accuracy: float
     learning_rate: float
     seconds: float
     images: int
+
+
+Pace = Callable[[int], float]
+"""Steps of a phase that are done → how far along the phase is: from 0 to below 1; it is over from 1 on."""
+
+
+def by_steps(total: int) -> Pace:
+    """The pace of a phase of ``total`` steps."""
+    return lambda step: step / total
+
+
+@dataclass(frozen=True)
+class Newborn:
+    """The learning rate of weights that came with growth, relative to that of all others, while they settle.
+
+    Newborn units are passed on but get little gradient at first (arXiv 2605.15435), and learn better at a rate of their own (Yuan
+    et al., NeurIPS 2023, arXiv 2306.12700). Scaling their gradients scales what momentum gathers, and so their rate.
+
+    Attributes:
+        masks: parameter name → bool mask of its shape, True for newborn weights.
+        factor: at the first step; it goes to 1 along a straight line.
+        steps: that it takes.
+    """
+
+    masks: Mapping[str, Tensor]
+    factor: float
+    steps: int
+
+    @torch.no_grad()
+    def scale(self, model: nn.Module, step: int) -> None:
+        """Scale the gradients of newborn weights for step number ``step`` of the phase, in place."""
+        left = 1 - step / self.steps if step < self.steps else 0.0
+        factor = 1 + (self.factor - 1) * left
+        if factor == 1:
+            return
+        for name, parameter in model.named_parameters():
+            if name in self.masks and parameter.grad is not None:
+                mask = self.masks[name].to(parameter.device)
+                parameter.grad.mul_(torch.where(mask, factor, 1.0))
 
 
 def make_optimizer(model: nn.Module, config: Optimizer, momentum: Mapping[str, Tensor]) -> torch.optim.SGD:
@@ -84,11 +127,14 @@ def momentum_of(model: nn.Module, optimizer: torch.optim.SGD) -> Dict[str, Tenso
     return {name: buffer for name, buffer in states if buffer is not None}
 
 
-def learning_rate(config: Optimizer, step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """Cosine from the base rate to 0 over a phase, after a linear warm-up (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
-    warmup = min(config.warmup_epochs * steps_per_epoch, total_steps / 4)
-    ramp = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
-    return config.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * step / total_steps))
+def learning_rate(config: Optimizer, step: int, steps_per_epoch: int, pace: Pace) -> float:
+    """Cosine from the base rate to 0 over a phase, after a linear warm-up (Loshchilov & Hutter 2017, arXiv 1608.03983).
+
+    The warm-up lasts ``config.warmup_epochs``, but no more than a quarter of the phase.
+    """
+    progress, warmup = min(pace(step), 1.0), config.warmup_epochs * steps_per_epoch
+    ramp = min(1.0, max((step + 1) / warmup, 4 * pace(step + 1))) if warmup > 0 else 1.0
+    return config.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Amp:
@@ -111,8 +157,10 @@ class Amp:
     def autocast(self) -> ContextManager[Any]:
         return torch.autocast("cuda", dtype=torch.float16) if self.enabled else nullcontext()
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
         self.scaler.step(optimizer)
         self.scaler.update()
 
@@ -126,45 +174,67 @@ def train_epoch(
     epoch: int,
     epochs: int,
     on_step: Callable[[int, int], None],
+    *,
+    pace: Optional[Pace] = None,
+    newborn: Optional[Newborn] = None,
 ) -> EpochResult:
     """Train for one epoch (``epoch`` of ``epochs``, from 0); ``on_step(done, total)`` follows the steps.
+
+    Args:
+        pace: by default that of ``epochs`` epochs. Where it ends the phase within the epoch, the epoch is cut short, after one
+            step at the soonest.
+        newborn: how weights that have just come with growth are treated.
 
     Raises:
         UserError: if the loss stops being finite.
     """
     model.train()
     steps = feed.steps()
-    total_loss, correct, rate = 0.0, 0, 0.0
+    pace = pace or by_steps(epochs * steps)
+    total_loss, correct, rate, done = 0.0, 0, 0.0, 0
     start = time.perf_counter()
-    for step, (views, labels) in enumerate(feed.batches(epoch)):
-        rate = learning_rate(config, epoch * steps + step, steps, epochs * steps)
+    for step, (views, labels) in enumerate(feed.batches(epoch), start=epoch * steps):
+        if done and pace(step) >= 1:
+            break
+        rate = learning_rate(config, step, steps, pace)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with amp.autocast():
             logits = model(views.flatten(0, 1)).float().unflatten(0, views.shape[:2])
             loss = consistency_loss(logits, labels, weight=config.consistency)
         optimizer.zero_grad(set_to_none=True)
-        amp.step(loss, optimizer)
-        value = loss.item()
+        amp.backward(loss)
+        if newborn is not None:
+            newborn.scale(model, step)
+        amp.step(optimizer)
+        value, done = loss.item(), done + 1
         if not math.isfinite(value):
             raise UserError(
-                f"the loss became {value} at step {step + 1} of epoch {epoch + 1}: start a new run, in another --out, with "
+                f"the loss became {value} at step {done} of epoch {epoch + 1}: start a new run, in another --out, with "
                 f"a lower --optimizer.learning-rate (now {config.learning_rate})"
             )
         total_loss += value
         correct += int((logits[0].argmax(1) == labels).sum())
-        on_step(step + 1, steps)
-    images = steps * feed.batch_size
-    return EpochResult(total_loss / steps, correct / images, rate, time.perf_counter() - start, images)
+        on_step(done, steps)
+    images = done * feed.batch_size
+    return EpochResult(total_loss / done, correct / images, rate, time.perf_counter() - start, images)
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, split: Split, normalize: nn.Module, device: torch.device, batch_size: int = 256) -> float:
-    """The fraction of a split's images that the network, in eval mode, classifies correctly."""
+def accuracy(
+    model: nn.Module,
+    split: Split,
+    normalize: nn.Module,
+    device: torch.device,
+    batch_size: int = 256,
+    chosen: Optional[np.ndarray] = None,
+) -> float:
+    """The fraction of a split's images that the network, in eval mode, classifies correctly; ``chosen`` names some by index."""
     model.eval()
-    correct = 0
-    for start in range(0, len(split.labels), batch_size):
-        images = torch.from_numpy(np.array(split.images[start : start + batch_size])).to(device)
+    indices, correct = np.arange(len(split.labels)) if chosen is None else chosen, 0
+    for start in range(0, len(indices), batch_size):
+        batch = indices[start : start + batch_size]
+        images = torch.from_numpy(np.ascontiguousarray(split.images[batch])).to(device)
         logits = model(normalize(images.float() / 255).contiguous(memory_format=torch.channels_last))
-        correct += int((logits.argmax(1).cpu().numpy() == split.labels[start : start + batch_size]).sum())
-    return correct / len(split.labels)
+        correct += int((logits.argmax(1).cpu().numpy() == split.labels[batch]).sum())
+    return correct / len(indices)

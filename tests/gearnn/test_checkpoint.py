@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gearnn.checkpoint import Progression, load_checkpoint, save_checkpoint
+from gearnn.checkpoint import Progression, State, load_checkpoint, save_checkpoint
 from gearnn.errors import UserError
 from gearnn.models import scaled_widths
 from gearnn.network import Card
@@ -20,15 +20,22 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = CARD.build()
     momentum = {name: torch.randn_like(parameter) for name, parameter in model.named_parameters()}
+    newborn = {name: torch.rand_like(parameter) > 0.5 for name, parameter in list(model.named_parameters())[:3]}
     progression = Progression(
-        2, 3, [{"loss": 0.1 + 0.2}], [{"name": "seed"}], {"seconds": 1.5}, {"bound_by": "x"}, {"scale": 2.0}
+        2, 3, [{"loss": 0.1 + 0.2}], [{"name": "seed"}], {"seconds": 1.5}, {"bound_by": "x"}, {"scale": 2.0}, elapsed=1 / 3
     )
-    save_checkpoint(tmp_path / "deep" / "last.safetensors", model, momentum, CARD, progression)
-    loaded, buffers, card, progress = load_checkpoint(tmp_path / "deep" / "last.safetensors")
-    assert (card, progress) == (CARD, progression)
-    assert loaded.training
-    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in loaded.state_dict().items())
-    assert all(torch.equal(buffers[name], momentum[name]) for name in momentum)
+    save_checkpoint(tmp_path / "deep" / "last.safetensors", State(model, momentum, newborn, CARD, progression))
+    loaded = load_checkpoint(tmp_path / "deep" / "last.safetensors")
+    assert (loaded.card, loaded.progression) == (CARD, progression)
+    assert loaded.model.training
+    for before, after in (
+        (model.state_dict(), loaded.model.state_dict()),
+        (momentum, loaded.momentum),
+        (newborn, loaded.newborn),
+    ):
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(mask.dtype == torch.bool for mask in loaded.newborn.values())
 
 
 def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -49,5 +56,5 @@ def test_a_failed_write_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(network, "save_file", full)
     with pytest.raises(UserError, match="No space left on device.*free some space"):
-        save_checkpoint(tmp_path / "last.safetensors", CARD.build(), {}, CARD, Progression())
+        save_checkpoint(tmp_path / "last.safetensors", State(CARD.build(), {}, {}, CARD, Progression()))
     assert list(tmp_path.iterdir()) == []

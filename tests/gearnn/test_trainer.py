@@ -62,14 +62,14 @@ def test_one_seed_gives_identical_weights(tiny_dataset: Dataset, tiny_config: Ru
 def test_grows_and_keeps_records(arch: str, tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(tiny_config, arch=arch)
     trainer = Trainer.start(config, tiny_dataset, phases_of(config), tmp_path, CPU, no_progress)
-    seed_widths = trainer.card.widths
+    seed_widths = trainer.state.card.widths
     trainer.work()
-    assert sum(trainer.card.widths) > sum(seed_widths)
-    assert all(width % 8 == 0 for width in trainer.card.widths)
-    assert [record["name"] for record in trainer.progression.phases] == ["seed", "growth", "regrow", "era"]
-    assert all(record["seconds"] > 0 and record["peak_memory_mb"] > 0 for record in trainer.progression.phases)
-    growth = trainer.progression.growth
-    assert growth["complexity_before"] < growth["complexity_after"] <= growth["budget"]["limit"]
+    assert sum(trainer.state.card.widths) > sum(seed_widths)
+    assert all(width % 8 == 0 for width in trainer.state.card.widths)
+    assert [record["name"] for record in trainer.state.progression.phases] == ["seed", "growth", "regrow", "era"]
+    assert all(record["seconds"] > 0 and record["peak_memory_mb"] > 0 for record in trainer.state.progression.phases)
+    growth = trainer.state.progression.growth
+    assert all(usage["before"] < usage["after"] <= usage["limit"] for usage in growth["budget"])
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["phase"], row["epoch"]) for row in rows] == [("seed", 1), ("seed", 2), ("regrow", 1), ("era", 1), ("era", 2)]
 
@@ -111,7 +111,7 @@ def test_a_torn_checkpoint_is_refused(tiny_dataset: Dataset, tiny_config: RunCon
     with pytest.raises(PowerCutError):
         _work(tiny_config, tiny_dataset, tmp_path, stop_at=5)
     path = checkpoint_path(tmp_path)
-    assert load_checkpoint(path)[3].epoch == 1
+    assert load_checkpoint(path).progression.epoch == 1
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="not a readable safetensors file"):
         load_checkpoint(path)

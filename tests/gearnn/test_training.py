@@ -14,7 +14,7 @@ from gearnn.data import Dataset
 from gearnn.era import ERA
 from gearnn.errors import UserError
 from gearnn.models import Normalize
-from gearnn.training import Amp, Feed, accuracy, learning_rate, make_optimizer, momentum_of, train_epoch
+from gearnn.training import Amp, Feed, accuracy, by_steps, learning_rate, make_optimizer, momentum_of, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -47,12 +47,12 @@ def test_batches_depend_on_key_and_epoch_alone(tiny_dataset: Dataset) -> None:
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     config = Optimizer(learning_rate=0.2, warmup_epochs=1.0)
-    rates = [learning_rate(config, step, 10, 100) for step in range(100)]
+    rates = [learning_rate(config, step, 10, by_steps(100)) for step in range(100)]
     assert rates[0] == pytest.approx(0.02)
     assert max(rates) == rates[9]
     assert rates[50] == pytest.approx(0.1)
     assert rates[99] < 1e-3
-    assert learning_rate(dataclasses.replace(config, warmup_epochs=0.0), 0, 10, 100) == pytest.approx(0.2)
+    assert learning_rate(dataclasses.replace(config, warmup_epochs=0.0), 0, 10, by_steps(100)) == pytest.approx(0.2)
 
 
 def test_optimizer_starts_from_the_given_momentum() -> None:

@@ -1,0 +1,72 @@
+"""Growth in several steps: who judges them, when they no longer pay, and what they add up to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from gearnn.errors import UserError
+
+
+def hold_out(labels: np.ndarray, fraction: float, key: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Split training images into those that are trained on and those that judge growth, class by class.
+
+    Args:
+        labels: int64 (N,).
+        fraction: of each class to hold out; one image of a class at least, where it has two.
+        key: decides which.
+
+    Returns:
+        Two sorted int64 arrays of indices.
+
+    Raises:
+        UserError: if no class has two images.
+    """
+    draw = np.random.Generator(np.random.Philox(key=key))
+    held: List[np.ndarray] = []
+    for label in np.unique(labels):
+        members = draw.permutation(np.flatnonzero(labels == label))
+        held.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
+    out = np.sort(np.concatenate(held))
+    if not len(out):
+        raise UserError(
+            "--shots auto needs two training images of a class, to hold one out: give more images, or a number of shots"
+        )
+    return np.setdiff1d(np.arange(len(labels)), out), out
+
+
+def gain_per_doubling(before: float, after: float, usage: Sequence[Mapping[str, Any]]) -> float:
+    """Percentage points of accuracy that a growth step added per doubling of the budgeted cost.
+
+    Args:
+        before, after: accuracies of the network before the step and once it was trained on, as fractions.
+        usage: of the step's decision: ``before``, ``after`` and ``limit`` of each budgeted quantity; the fullest counts.
+    """
+    fullest = max(usage, key=lambda one: float(one["after"]) / float(one["limit"]))
+    doublings = math.log2(float(fullest["after"]) / float(fullest["before"]))
+    return 100 * (after - before) / doublings if doublings > 0 else -math.inf
+
+
+def merged(steps: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """Several decisions as one: widths and costs from before the first to after the last, neurons and scores added up.
+
+    ``steps`` are as `gearnn.growth.GrowthDecision.to_dict` gives them, each of the network that the one before it led to; with
+    more than one they stay in the result under "steps".
+    """
+    last = steps[-1]
+    if len(steps) == 1:
+        return dict(last)
+    layers: Dict[str, Dict[str, Any]] = {}
+    for step in steps:
+        for layer in step["layers"]:
+            found = layers.setdefault(layer["name"], {**layer, "split": 0, "new": 0, "score": 0.0, "cost": {}})
+            found["after"] = layer["after"]
+            for name in ("split", "new", "score"):
+                found[name] += layer[name]
+            for name, value in layer["cost"].items():
+                found["cost"][name] = found["cost"].get(name, 0.0) + value
+    began = {usage["name"]: usage["before"] for usage in steps[0]["budget"]}
+    budget = [{**usage, "before": began[usage["name"]]} for usage in last["budget"]]
+    return {**last, "budget": budget, "layers": list(layers.values()), "steps": [dict(step) for step in steps]}

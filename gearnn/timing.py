@@ -1,0 +1,175 @@
+"""A run that ends on time: what its parts take here is measured before training, and phases are cut to what is left."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from gearnn.budget import Constraint
+from gearnn.checkpoint import State
+from gearnn.config import RunConfig
+from gearnn.data import Dataset, Split
+from gearnn.examples import save_examples
+from gearnn.growth.graph import ChannelGraph
+from gearnn.materials import card_of, feed_of, key_of, limits_of, untrained
+from gearnn.measure import deploy, judge, time_engine
+from gearnn.models import Normalize, widths_of
+from gearnn.network import Card, save_network
+from gearnn.phases import Phase
+from gearnn.progress import no_progress
+from gearnn.quantities import parse_duration
+from gearnn.timing_plan import MARGIN, Clock, Stretch, allotted, by_clock, check_time
+from gearnn.training import Amp, Feed, Pace, accuracy, make_optimizer, train_epoch
+
+SAMPLE = 256  # test images that the end of a run is rehearsed on
+REPORT_SECONDS = 4.0  # for writing the report, which cannot be rehearsed
+CLOSED_FORM_STEPS, FIREFLY_STEPS = 10.0, 5.0  # training steps of the seed network that growth takes per batch it looks at
+
+
+@dataclass(frozen=True)
+class TimeBudget:
+    """What keeps a run within ``--budget.train-time``; ``elapsed`` tells the seconds of the run so far."""
+
+    config: RunConfig
+    dataset: Dataset
+    phases: Sequence[Phase]
+    device: torch.device
+    elapsed: Clock
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the whole run may take."""
+        return parse_duration(str(self.config.budget.train_time), "--budget.train-time")
+
+    def plan(self, state: State) -> None:
+        """Measure what an epoch of each phase and the end of the run will take, once per run.
+
+        Raises:
+            UserError: if one epoch of every phase would not fit.
+        """
+        if state.progression.plan:
+            return
+        graph, limits = limits_of(self.config, self.dataset, state.model)
+        widths = evenly_grown(widths_of(state.model), graph, limits, self.config.growth.round_to)
+        card = card_of(self.config, self.dataset, widths)
+        networks = (copy.deepcopy(state.model), untrained(card, key_of(self.config.seed, "stand-in")))
+        stretches = self._stretches(networks)
+        reserve = self._end(networks, (state.card, card))
+        check_time(self.limit, self.elapsed(), stretches, reserve)
+        found = {stretch.name: [stretch.least, stretch.usual] for stretch in stretches}
+        state.progression.plan = {"stretches": found, "reserve": reserve}
+
+    def pace(self, state: State) -> Pace:
+        """The pace of the phase that is next or in progress; where it is the last, the end of the run is rehearsed anew."""
+        progression = state.progression
+        if not progression.allotted:
+            if progression.phase == len(self.phases) - 1:
+                progression.plan["reserve"] = self._end((state.model, state.model), (state.card, state.card))
+            left = self.limit - self.elapsed() - MARGIN * progression.plan["reserve"]
+            following = self.phases[progression.phase :]
+            stretches = [Stretch(phase.name, *progression.plan["stretches"][phase.name]) for phase in following]
+            progression.allotted = {"began": self.elapsed(), "seconds": allotted(left, stretches)}
+        return by_clock(progression.allotted["began"], progression.allotted["seconds"], self.elapsed)
+
+    def _stretches(self, networks: Tuple[nn.Module, nn.Module]) -> List[Stretch]:
+        """What each phase takes, from a few steps of the seed network and of one that has grown evenly to the budget."""
+        steps: Dict[Tuple[int, int], float] = {}
+        shots = max(phase.shot for phase in self.phases)
+        found = []
+        for phase in self.phases:
+            feed = feed_of(self.config, self.dataset, phase, self.device)
+            for which, network in enumerate(networks):
+                if (which, phase.views) not in steps:
+                    steps[which, phase.views] = step_seconds(network, feed, self.config)
+            if phase.kind == "grow":
+                firefly = self.config.grower == "firefly"
+                batches = (phase.epochs + 1) * feed.steps() if firefly else self.config.growth.batches
+                seconds = batches * steps[0, phase.views] * (FIREFLY_STEPS if firefly else CLOSED_FORM_STEPS)
+                found.append(Stretch(phase.name, seconds, seconds))
+                continue
+            grown = 0.0 if phase.name == "seed" else phase.shot / shots if phase.shot else 1.0
+            step = steps[0, phase.views] ** (1 - grown) * steps[1, phase.views] ** grown
+            epoch = step * feed.steps() + self._test_seconds(networks[1])
+            found.append(Stretch(phase.name, epoch, epoch * phase.epochs))
+        return found
+
+    def _test_seconds(self, network: nn.Module) -> float:
+        """Of measuring the test accuracy, as after every epoch."""
+        normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
+        test = self.dataset.test
+        chosen = np.arange(min(SAMPLE, len(test.labels)))
+        start = time.perf_counter()
+        accuracy(network, test, normalize, self.device, chosen=chosen)
+        return (time.perf_counter() - start) * len(test.labels) / len(chosen)
+
+    def _end(self, networks: Tuple[nn.Module, nn.Module], cards: Tuple[Card, Card]) -> float:
+        """Seconds of all that follows training, rehearsed on part of the test images, for the seed network and grown ones."""
+        kept = list(dict.fromkeys(phase.keeps for phase in self.phases if phase.keeps))
+        threads, data = torch.get_num_threads(), self.dataset.test
+        sample = Split(data.images[:SAMPLE], data.labels[:SAMPLE])
+        images = np.asarray(sample.images, np.float32) / 255
+        with TemporaryDirectory() as name:
+            folder, seconds = Path(name), 0.0
+            for which, count in ((0, 1), (1, len(kept) - 1)):
+                start = time.perf_counter()
+                weights = folder / f"{which}.safetensors"
+                save_network(weights, networks[which], cards[which])
+                deploy(weights, folder / f"{which}.onnx", images, threads, check=False)
+                seconds += count * (time.perf_counter() - start)
+            files = {name: folder / f"{int(name != 'seed')}.onnx" for name in kept}
+            judge(files, Split(sample.images[:8], sample.labels[:8]), 0, threads, no_progress, (1,))  # imports, warm caches
+            start = time.perf_counter()
+            judge(files, sample, 0, threads, no_progress, (1, 3, 5))
+            seconds += (time.perf_counter() - start) * len(data.labels) / len(sample.labels) * 76 / 46
+            start = time.perf_counter()
+            time_engine(files[kept[-1]], threads, 0)
+            save_examples(folder / "examples.npz", self.dataset, self.config)
+        return seconds + time.perf_counter() - start + REPORT_SECONDS
+
+
+def step_seconds(network: nn.Module, feed: Feed, config: RunConfig, at_least: float = 1.0) -> float:
+    """Seconds of a training step, from one epoch or as much of it as ``at_least`` seconds and three steps take.
+
+    A copy of the network is trained; no random state is touched.
+    """
+    model = copy.deepcopy(network).to(device=feed.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings = replace(config.optimizer, learning_rate=1e-6)  # what is learnt does not matter; a loss that runs away would
+    optimizer, amp = make_optimizer(model, settings, {}), Amp(feed.device, {})
+
+    def steps(pace: Pace) -> float:
+        result = train_epoch(model, optimizer, amp, feed, settings, 0, 1, lambda done, total: None, pace=pace)
+        return result.seconds * feed.batch_size / result.images
+
+    steps(lambda step: float(step))  # one, to warm up
+    start = time.perf_counter()
+    return steps(lambda step: float(step >= 3 and time.perf_counter() - start > at_least))
+
+
+def evenly_grown(
+    widths: Sequence[int], graph: ChannelGraph, limits: Sequence[Constraint], round_to: int, most: float = 16.0
+) -> Tuple[int, ...]:
+    """All widths times the largest factor (up to ``most``) that the limits allow, in multiples of ``round_to``."""
+
+    def fits(factor: float) -> bool:
+        grown = {name: round(width * factor) for name, width in graph.widths().items()}
+        return all(limit.cost(grown) <= limit.limit for limit in limits)
+
+    low, high = 1.0, most
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return tuple(max(round_to, round(width * low / round_to) * round_to) for width in widths)
+
+
+def used(limit: str, seconds: float) -> Dict[str, Any]:
+    """What a run took of its time, for its result."""
+    allowed = parse_duration(limit, "--budget.train-time")
+    return {"limit_seconds": allowed, "seconds": seconds, "share": seconds / allowed}
