@@ -73,8 +73,8 @@ def traced(model: nn.Module, example_input: Tensor) -> fx.Graph:
             ShapeProp(fx.GraphModule(model, graph)).propagate(example, *options.values())
         except Exception as error:
             raise UserError(
-                f"this network cannot be traced for growth{_line(error)}: {error}; make its forward free of branches that "
-                "depend on the data"
+                f"this network cannot be traced for growth{_line(error)}: {error}; growth needs a forward that torch.fx "
+                "can trace, without branches that depend on the data"
             ) from error
         extra = _called_in_training(model, options) - _called(graph)
     if extra:

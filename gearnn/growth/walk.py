@@ -215,9 +215,10 @@ class Walk:
         shape, path = shape_of(node) or (), str(node.target)
         if len(shape) < 2:
             return None
-        producer = path if node.op == "call_module" and any(True for _ in self.modules[path].parameters()) else None
-        trait = misfit(self.modules[path]) if producer else f"they come from {name_of(node)}, which growth does not know"
-        return self.new(shape[1], producer, fixed=f"it is {trait}" if trait.startswith("a ") else trait)
+        if node.op == "call_module" and any(True for _ in self.modules[path].parameters()):
+            trait = misfit(self.modules[path])
+            return self.new(shape[1], path, fixed=f"it is {trait}" if trait.startswith("a ") else f"it is a layer {trait}")
+        return self.new(shape[1], fixed=reason if inputs else f"they come from {name_of(node)}, which growth does not know")
 
     def fix(self, flows: Iterable[Flow], reason: str) -> None:
         for flow in flows:
