@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Callable, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -14,10 +14,32 @@ from gearnn.costs import Cost, mac_cost, parameter_cost, size_cost, width_cost
 from gearnn.engine.export import export_onnx
 from gearnn.errors import UserError
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
+from gearnn.latency import latency_cost, measure_latency, recalibrated
+from gearnn.step_memory import measured_memory
 from gearnn.train_memory import memory_cost
 
-LatencyCost = Callable[[], Cost]
-"""Makes the latency's cost function, in ms; called only where latency is budgeted, since layers are profiled for it."""
+
+@dataclass(frozen=True)
+class Work:
+    """What the network is to do, for quantities that depend on it.
+
+    Attributes:
+        example_input: (B, C, H, W), whose shape and device count.
+        batch_size, views: of training.
+        threads: of the engine.
+        deploy: makes of the network what the engine runs.
+    """
+
+    example_input: Tensor
+    batch_size: int
+    views: int
+    threads: int
+    deploy: Callable[[nn.Module], nn.Module]
+
+    def shape(self) -> Tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.example_input.shape[1:]
+        return int(channels), int(height), int(width)
 
 
 @dataclass(frozen=True)
@@ -30,6 +52,7 @@ class Constraint:
         cost: of a choice of group widths.
         limit: what it may come to.
         option: of the command line that sets it.
+        measure: a network's real value, where ``cost`` is a prediction.
     """
 
     name: str
@@ -37,6 +60,7 @@ class Constraint:
     cost: Cost
     limit: float
     option: str
+    measure: Optional[Callable[[nn.Module], float]] = None
 
     def show(self, value: float) -> str:
         """A value in the option's own terms."""
@@ -46,24 +70,16 @@ class Constraint:
 
 
 def constraints(
-    budget: Budget,
-    model: nn.Module,
-    graph: ChannelGraph,
-    *,
-    example_input: Tensor,
-    batch_size: int,
-    views: int = 1,
-    latency: Optional[LatencyCost] = None,
+    budget: Budget, model: nn.Module, graph: ChannelGraph, work: Work, largest: Mapping[str, int]
 ) -> Tuple[Constraint, ...]:
     """The limits that a budget sets on the widths; a time limit is not one of them.
 
     Args:
-        example_input: (1, C, H, W).
-        batch_size, views: of training, for its memory.
-        latency: for a latency budget.
+        largest: width of each group that growth could come to; layers are profiled up to it.
 
     Raises:
-        UserError: if none is set, or one of them is not above what the network already takes.
+        UserError: if none is set.
+        EngineError: for a latency budget, if the network cannot be exported or profiled.
     """
     budget, seed, found = parsed(budget), graph.widths(), []
     if budget.growth_ratio is not None:
@@ -75,25 +91,40 @@ def constraints(
     if budget.macs is not None:
         found.append(Constraint("MACs", "", mac_cost(model, graph), float(budget.macs), "--budget.macs"))
     if budget.size is not None:
-        cost = size_cost(model, graph, _exported_bytes(model, example_input))
+        cost = size_cost(model, graph, _exported_bytes(work.deploy(model), work))
         found.append(Constraint("model bytes", "bytes", cost, float(budget.size), "--budget.size"))
     if budget.train_memory is not None:
-        cost = memory_cost(model, graph, batch_size * views)
-        found.append(Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory"))
+        cost = memory_cost(model, graph, work.batch_size * work.views)
+        limit, option = float(budget.train_memory), "--budget.train-memory"
+        found.append(Constraint("training memory", "bytes", cost, limit, option, lambda grown: _memory(grown, work)))
     if budget.latency_ms is not None:
-        if latency is None:
-            raise UserError("a latency budget needs a runtime to measure on: install onnxruntime, or leave out latency_ms")
-        found.append(Constraint("latency", "ms", latency(), budget.latency_ms, "--budget.latency-ms"))
+        cost = latency_cost(graph, model, work.shape(), threads=work.threads, largest=largest, deploy=work.deploy)
+        limit, option = budget.latency_ms, "--budget.latency-ms"
+        found.append(Constraint("latency", "ms", cost, limit, option, lambda grown: _latency(grown, work)))
     if not found:
         raise UserError("a budget needs a limit, such as growth_ratio=0.9, params='1M', macs, size, train_memory or latency_ms")
     return tuple(found)
 
 
-def _exported_bytes(model: nn.Module, example_input: Tensor) -> int:
+def _memory(model: nn.Module, work: Work) -> float:
+    return measured_memory(model, work.example_input, work.batch_size, work.views)
+
+
+def _latency(model: nn.Module, work: Work) -> float:
+    return measure_latency(work.deploy(model), work.shape(), work.threads)
+
+
+def _exported_bytes(model: nn.Module, work: Work) -> int:
     """Of the network's ONNX file."""
     with TemporaryDirectory() as folder:
-        channels, height, width = (int(side) for side in example_input.shape[1:])
-        return export_onnx(model, (channels, height, width), Path(folder) / "model.onnx").stat().st_size
+        return export_onnx(model, work.shape(), Path(folder) / "model.onnx").stat().st_size
+
+
+def corrected(limit: Constraint, widths: Mapping[str, int], measured: Optional[float]) -> Constraint:
+    """The same limit, its prediction scaled to what was measured at these widths, if that was above the limit."""
+    if measured is None or measured <= limit.limit:
+        return limit
+    return replace(limit, cost=recalibrated(limit.cost, measured, limit.cost(widths)))
 
 
 def toward(limit: Constraint, graph: ChannelGraph, fraction: float) -> Constraint:
@@ -112,7 +143,7 @@ def check_reach(graph: ChannelGraph, limits: Tuple[Constraint, ...], offered: Ma
         UserError: naming the smallest and the largest that can be reached, if the budget is below or above.
     """
     seed, smallest = graph.widths(), smallest_steps(graph, offered, round_to)
-    largest = {group.name: largest_width(group, offered[group.name], round_to) for group in graph.groups}
+    largest = largest_widths(graph, offered, round_to)
     if not smallest:
         raise UserError(f"no layer can grow to a multiple of {round_to} channels: lower --growth.round-to")
     for limit in limits:
@@ -151,6 +182,11 @@ def largest_width(group: ChannelGroup, offered: int, round_to: int) -> int:
     while next_width(group, width, round_to) <= group.width + offered and not (group.whole and width > group.width):
         width = next_width(group, width, round_to)
     return width
+
+
+def largest_widths(graph: ChannelGraph, offered: Mapping[str, int], round_to: int) -> Dict[str, int]:
+    """The width of every group where all its candidates are taken."""
+    return {group.name: largest_width(group, offered[group.name], round_to) for group in graph.groups}
 
 
 def smallest_steps(graph: ChannelGraph, offered: Mapping[str, int], round_to: int) -> List[Mapping[str, int]]:

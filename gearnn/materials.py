@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from gearnn.budget import Constraint, constraints
+from gearnn.budget import Constraint, Work, constraints, largest_widths
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.era import era_from
 from gearnn.growth.graph import ChannelGraph, trace_channels
+from gearnn.growth.growers import find_grower
+from gearnn.models import deployable
 from gearnn.network import Card
 from gearnn.phases import Phase
 from gearnn.training import Feed
@@ -37,10 +39,18 @@ def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[Ch
     Raises:
         UserError: for a budget that leaves no room to grow.
     """
-    example = torch.zeros(1, dataset.in_chans, dataset.image_size, dataset.image_size)
-    graph = trace_channels(model, example)
-    training = {"batch_size": config.optimizer.batch_size, "views": config.augmentation.views}
-    return graph, constraints(config.budget, model, graph, example_input=example, **training)
+    work = work_of(config, dataset, torch.device("cpu"))
+    graph = trace_channels(model, work.example_input)
+    offered = find_grower(config.grower).offered(graph, config.growth)
+    return graph, constraints(config.budget, model, graph, work, largest_widths(graph, offered, config.growth.round_to))
+
+
+def work_of(config: RunConfig, dataset: Dataset, device: torch.device) -> Work:
+    """What the network of a run is to do: robust training, which takes the most memory, and inference from images in [0, 1]."""
+    example = torch.zeros(1, dataset.in_chans, dataset.image_size, dataset.image_size, device=device)
+    training = (config.optimizer.batch_size, config.augmentation.views)
+    threads = config.threads or torch.get_num_threads()
+    return Work(example, *training, threads, lambda model: deployable(model, dataset.mean, dataset.std).to(device))
 
 
 def feed_of(config: RunConfig, dataset: Dataset, phase: Phase, device: torch.device, chosen: Optional[np.ndarray] = None) -> Feed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
@@ -19,7 +19,7 @@ from gearnn.errors import UserError
 from gearnn.files import write_text
 from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
-from gearnn.materials import card_of, feed_of, key_of, untrained
+from gearnn.materials import card_of, feed_of, key_of, untrained, work_of
 from gearnn.memory import peak_mb, reset_peak
 from gearnn.models import Normalize, scaled_widths, widths_of
 from gearnn.network import load_network, save_network
@@ -83,11 +83,19 @@ class Trainer:
         trainer._write_metrics()
         return trainer
 
+    def prepare(self) -> None:
+        """With a time budget, find out what the run will take; else nothing.
+
+        Raises:
+            UserError: if the time is too short.
+        """
+        if self.time_budget is not None:
+            self.time_budget.plan(self.state)
+
     def work(self) -> None:
         """Finish the phases that are left."""
         state, progression = self.state, self.state.progression
-        if self.time_budget is not None:
-            self.time_budget.plan(state)
+        self.prepare()
         while progression.phase < len(self.phases):
             phase = self.phases[progression.phase]
             if phase.kind == "fresh":  # as many epochs as the phases took that were worked through
@@ -181,7 +189,7 @@ class Trainer:
                 state.model,
                 batches,
                 self.config.budget,
-                example_input=torch.zeros(1, self.dataset.in_chans, *[self.dataset.image_size] * 2, device=self.device),
+                work=work_of(self.config, self.dataset, self.device),
                 grower=self.config.grower,
                 config=settings,
                 objective=lambda logits, labels: consistency_loss(logits, labels, weight=self.config.optimizer.consistency),
@@ -198,7 +206,8 @@ class Trainer:
             state.model, state.momentum = growth.model, growth.momentum
             state.newborn = growth.newborn if settings.newborn_lr != 1 else {}
             state.card = replace(state.card, widths=widths_of(state.model))
-            progression.steps.append({**growth.decision.to_dict(), "fixed": growth.fixed})
+            record = {"grower": self.config.grower, **growth.decision.to_dict(), "fixed": growth.fixed}
+            progression.steps.append({**record, "checks": [asdict(check) for check in growth.checks]})
         progression.growth = merged(progression.steps)
         self._spend(time.perf_counter() - start, seen * feed.batch_size)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from gearnn.budget import LatencyCost, check_reach, constraints, toward
+from gearnn.budget import Constraint, Work, check_reach, constraints, corrected, largest_widths, toward
 from gearnn.config import Budget, GrowthConfig
 from gearnn.errors import UserError
 from gearnn.growth.candidates import Batches, Objective, Offer, Task, chosen_layouts
@@ -22,6 +22,17 @@ from gearnn.losses import consistency_loss
 
 Loader = Iterable[Tuple[Tensor, Tensor]]
 """Batches of normalised images (B, C, H, W) and labels (B,), as from a DataLoader."""
+_ATTEMPTS = 4  # selections, each after a measurement above its limit has corrected the prediction
+
+
+@dataclass(frozen=True)
+class Check:
+    """A budgeted quantity of the grown network: what was predicted from the graph, and what was measured."""
+
+    name: str
+    unit: str
+    predicted: float
+    measured: float
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Growth:
         momentum: the optimizer's buffers by parameter name, carried over.
         newborn: parameter name → bool mask of its shape, True for weights that came with growth.
         fixed: layers whose outputs were left as they are, with the reason.
+        checks: predictions that were compared with a measurement of the grown network.
     """
 
     model: nn.Module
@@ -41,6 +53,7 @@ class Growth:
     momentum: Dict[str, Tensor]
     newborn: Dict[str, Tensor]
     fixed: Dict[str, str]
+    checks: Tuple[Check, ...] = ()
 
 
 def grow(
@@ -54,7 +67,7 @@ def grow(
     objective: Objective = consistency_loss,
     momentum: Optional[Mapping[str, Tensor]] = None,
     limit_fraction: float = 1.0,
-    latency: Optional[LatencyCost] = None,
+    work: Optional[Work] = None,
     seed: int = 0,
 ) -> Growth:
     """Grow a network once to its budget (the step of One-Shot Growth, GEARnn, arXiv 2410.07691).
@@ -69,6 +82,8 @@ def grow(
         objective: logits (J, B, K) and labels → loss; cross-entropy where J is 1.
         momentum: the optimizer's buffers by parameter name, carried over for old weights.
         limit_fraction: of the way from the present cost to the budget, on a logarithmic scale; below 1 for a step of several.
+        work: what the network is to do, for budgets of training memory and latency; by default it is trained on batches like
+            these, and deployed as it is on as many threads as torch has.
         seed: decides the candidates' initial weights.
 
     Raises:
@@ -82,10 +97,11 @@ def grow(
     if not graph.groups:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in graph.fixed.items())
         raise UserError(f"this network has no channels that can be grown ({reasons or 'no convolutions found'})")
-    training = {"batch_size": len(labels), "views": len(views)}
-    limits = constraints(budget, model, graph, example_input=example, latency=latency, **training)
+    offered = entry.offered(graph, config)
+    work = work or Work(example, len(labels), len(views), torch.get_num_threads(), lambda network: network)
+    limits = constraints(budget, model, graph, work, largest_widths(graph, offered, config.round_to))
     limits = tuple(toward(limit, graph, limit_fraction) for limit in limits)
-    check_reach(graph, limits, entry.offered(graph, config), config.round_to)
+    check_reach(graph, limits, offered, config.round_to)
     was_training = model.training
     model.eval()
     try:
@@ -93,10 +109,18 @@ def grow(
         offer = entry.propose(task)
     finally:
         model.train(was_training)
-    decision = select(
-        graph, offer.scores, limits, config.round_to, choice=entry.choice, discount=entry.discount, generator=task.generator
-    )
-    return apply(task, offer, decision, momentum or {})
+    predicted = limits
+    for _ in range(_ATTEMPTS):
+        decision = select(
+            graph, offer.scores, limits, config.round_to, choice=entry.choice, discount=entry.discount, generator=task.generator
+        )
+        growth = apply(task, offer, decision, momentum or {})
+        checks = tuple(_checked(limit, growth) for limit in predicted if limit.measure is not None)
+        measured = {check.name: check.measured for check in checks}
+        if all(measured.get(limit.name, 0.0) <= limit.limit for limit in limits):
+            break
+        limits = tuple(corrected(limit, decision.widths(), measured.get(limit.name)) for limit in limits)
+    return replace(growth, checks=checks)
 
 
 def apply(task: Task, offer: Offer, decision: GrowthDecision, momentum: Mapping[str, Tensor]) -> Growth:
@@ -116,6 +140,11 @@ def apply(task: Task, offer: Offer, decision: GrowthDecision, momentum: Mapping[
             matrix = buffer.view(len(buffer), -1, gradient.shape[2])
             matrix[: len(gradient), places] = gradient[:, picked].to(buffer.device)
     return Growth(grown, decision, carried, newborn_weights(graph, grown, widths), graph.fixed)
+
+
+def _checked(limit: Constraint, growth: Growth) -> Check:
+    assert limit.measure is not None
+    return Check(limit.name, limit.unit, limit.cost(growth.decision.widths()), limit.measure(growth.model))
 
 
 def _silence_halves(graph: ChannelGraph, offer: Offer, decision: GrowthDecision) -> None:
