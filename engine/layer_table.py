@@ -18,16 +18,21 @@ import numpy as np
 from gearnn.engine.environment import device_name
 from gearnn.engine.errors import EngineError
 from gearnn.engine.files import write_bytes
-from gearnn.engine.layers import LayerShape, layer_network, profile_layer
+from gearnn.engine.layers import LayerShape, layer_network, profile_layers
 from gearnn.engine.runtimes import load_runtime
 
-Profiler = Callable[[LayerShape], float]
 Progress = Callable[[str, int, int], None]
+Profiler = Callable[[Sequence[LayerShape], Callable[[int, int], None]], List[float]]
+"""Shapes and (done, total) progress → seconds of each."""
 
 _FORMAT = 1
 _LABEL = "profiling layers"
 _BLOCKS = (32, 16, 8, 4)
 _PROBE = LayerShape("conv", 64, 128, (3, 3), height=8, width=8)
+
+
+def _silent(label: str, done: int, total: int) -> None:
+    """Say nothing."""
 
 
 class LayerTable:
@@ -67,7 +72,7 @@ class LayerTable:
         return cls(
             conditions,
             folder_of_tables / f"{name}-{version}-{threads}t-{key}.json",
-            lambda shape: profile_layer(shape, runtime, threads),
+            lambda shapes, progress: profile_layers(shapes, runtime, threads, progress=progress),
         )
 
     def __contains__(self, shape: LayerShape) -> bool:
@@ -77,26 +82,25 @@ class LayerTable:
         """Of a shape that was measured; KeyError otherwise."""
         return self._seconds[shape]
 
-    def measure(self, shapes: Iterable[LayerShape], progress: Optional[Progress] = None) -> None:
-        """Profile those not in the table yet, and keep them on disk even if interrupted.
+    def measure(self, shapes: Iterable[LayerShape], progress: Progress = _silent) -> None:
+        """Profile those not in the table yet, and keep them on disk.
 
         Raises:
             EngineError: if a layer cannot be profiled or the file not be written.
         """
         missing = [shape for shape in dict.fromkeys(shapes) if shape not in self._seconds]
-        if not missing:
-            return
-        try:
-            for done, shape in enumerate(missing):
-                if progress is not None:
-                    progress(_LABEL, done, len(missing))
-                self._seconds[shape] = self._profiler(shape)
-        finally:
+        if missing:
+            self._seconds.update(zip(missing, self._profiler(missing, lambda done, total: progress(_LABEL, done, total))))
             self._write()
-        if progress is not None:
-            progress(_LABEL, len(missing), len(missing))
 
-    def block(self, progress: Optional[Progress] = None) -> int:
+    def drift(self) -> float:
+        """How much longer a layer takes now than when the table was made: another power mode, a hot board; 1 within 10 %."""
+        if _PROBE not in self._seconds:
+            return 1.0
+        now = self._profiler([_PROBE], lambda done, total: None)[0] / self._seconds[_PROBE]
+        return now if abs(now - 1) > 0.1 else 1.0
+
+    def block(self, progress: Progress = _silent) -> int:
         """The channels that the runtime's convolutions come in: 17 channels take as long as 32 where it is 16.
 
         Runtimes pad channels to whole vectors. A block b is found where half a block more costs nearly what a whole one does;

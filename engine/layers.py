@@ -1,27 +1,28 @@
 """What single layers cost on a runtime: one small ONNX network per layer shape, timed, in a table kept on disk per device.
 
 ONNX Runtime's own profiler counts whole microseconds and adds one or two to every node, as much as a small layer takes. So a
-layer is timed by what another copy of it adds: networks with one copy and with several, called in turns (see `profile_layer`).
+layer is timed by what another copy of it adds: networks with one copy and with several, called in turns (see `profile_layers`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from gearnn.engine.errors import EngineError
-from gearnn.engine.files import write_bytes
 from gearnn.engine.runtimes import Runtime, load_runtime
 
 OPS = ("conv", "linear", "elementwise")
 _OPSET, _IR_VERSION = 13, 7
 _MANY = 8  # copies of a small layer; larger ones need fewer to stand out of the noise
-_WEIGHT_BYTES = 24 << 20  # of all copies of one layer
+_COPIED_BYTES = 24 << 20  # of the weights of all copies of one layer
+_LOADED, _LOADED_BYTES = 32, 64 << 20  # layers, and their weights, in memory at a time
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def layer_network(shape: LayerShape, copies: int, seed: int = 0) -> bytes:
         nodes.append(helper.make_node("Reshape", ["channels_last", rows], ["features"]))
     if shape.op != "elementwise":
         fan_in = max(1, int(np.prod(shape.weight_shape())) // shape.outputs)
-        weight = rng.standard_normal(shape.weight_shape(), dtype=np.float32) / np.float32(np.sqrt(fan_in))
+        weight = (rng.random(shape.weight_shape(), dtype=np.float32) - np.float32(0.5)) / np.float32(np.sqrt(fan_in))
         bias = rng.standard_normal(shape.outputs, dtype=np.float32)
     for copy in range(copies):
         out = f"out{copy}"
@@ -122,38 +123,91 @@ def layer_network(shape: LayerShape, copies: int, seed: int = 0) -> bytes:
     return content
 
 
-def profile_layer(
-    shape: LayerShape, runtime: str = "auto", threads: int = 1, *, seconds: float = 0.05, rounds: int = 60, seed: int = 0
-) -> float:
-    """Seconds that one such layer adds to a network's call: the median over interleaved pairs of calls.
+def profile_layers(
+    shapes: Sequence[LayerShape],
+    runtime: str = "auto",
+    threads: int = 1,
+    *,
+    passes: int = 3,
+    seconds: float = 0.015,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> List[float]:
+    """Seconds that one more such layer adds to a network's call, for each shape.
 
-    A pair is a network with one copy and one with up to eight; their difference, per further copy, holds the layer and the
-    runtime's overhead per node, and neither the call's overhead nor what surrounds the layer.
+    A network with one copy and one with up to eight are called in turns; the difference of their medians, per further copy,
+    holds the layer and the runtime's overhead per node, and neither the call's overhead nor what surrounds the layer. Shapes
+    are loaded a few dozen at a time, each is visited ``passes`` times with the others between, and each network's lowest median
+    counts: what else runs on the device only adds.
 
     Args:
-        seconds, rounds: the timed pairs end with the first of the two; at least 5 pairs are timed.
+        seconds: of each visit; at least 5 calls of each network are timed.
+        progress: called with (shapes done, shapes in all).
 
     Raises:
-        EngineError: if the runtime is unknown or refuses the layer.
+        EngineError: if the runtime is unknown or refuses a layer.
     """
-    weight_bytes = 4 * max(1, int(np.prod(shape.weight_shape())))
-    copies = 1 + min(_MANY - 1, max(2, _WEIGHT_BYTES // weight_bytes))
+    found: List[float] = []
+    for together in _batches(shapes):
+        progress(len(found), len(shapes))
+        with contextlib.ExitStack() as stack:
+            pairs = [_load_pair(shape, runtime, threads, seed, stack) for shape in together]
+            visits = [[_time_in_turns(*pair, seconds) for pair in pairs] for _ in range(passes)]
+        for shape, (one, many) in zip(together, np.min(visits, axis=0).tolist()):
+            found.append(max((many - one) / (_copies(shape) - 1), 1e-9))
+    progress(len(shapes), len(shapes))
+    return found
+
+
+def _batches(shapes: Sequence[LayerShape]) -> Iterator[List[LayerShape]]:
+    """Shapes that are loaded together."""
+    batch: List[LayerShape] = []
+    total = 0
+    for shape in shapes:
+        total += _copies(shape) * _weight_bytes(shape)
+        if batch and (total > _LOADED_BYTES or len(batch) == _LOADED):
+            yield batch
+            batch, total = [], _copies(shape) * _weight_bytes(shape)
+        batch.append(shape)
+    if batch:
+        yield batch
+
+
+def _weight_bytes(shape: LayerShape) -> int:
+    return 4 * int(np.prod(shape.weight_shape()))
+
+
+def _copies(shape: LayerShape) -> int:
+    return 1 + min(_MANY - 1, max(2, _COPIED_BYTES // _weight_bytes(shape)))
+
+
+def _load_pair(
+    shape: LayerShape, runtime: str, threads: int, seed: int, stack: contextlib.ExitStack
+) -> Tuple[List[Runtime], np.ndarray]:
+    """The networks with one and with several copies, warm, closed with the stack; and their input."""
     images = np.random.default_rng(seed).random((1, 1, shape.height, shape.width), dtype=np.float32)
+    networks: List[Runtime] = []
     with tempfile.TemporaryDirectory(prefix="gearnn-layer-") as folder:
-        loaded: List[Runtime] = []
-        for count in (1, copies):
-            path = Path(folder) / f"{count}.onnx"
-            write_bytes(path, layer_network(shape, count, seed))
-            loaded.append(load_runtime(path, runtime, threads))
-        with loaded[0] as one, loaded[1] as many:
-            for network in (one, many, one, many):
-                network.run(images)
-            taken: List[float] = []
-            end = time.perf_counter() + seconds
-            while len(taken) < 5 or (len(taken) < rounds and time.perf_counter() < end):
-                start = time.perf_counter()
-                one.run(images)
-                middle = time.perf_counter()
-                many.run(images)
-                taken.append((time.perf_counter() - middle) - (middle - start))
-    return max(float(np.median(taken)) / (copies - 1), 1e-9)
+        for copies in (1, _copies(shape)):
+            path = Path(folder) / f"{copies}.onnx"
+            path.write_bytes(layer_network(shape, copies, seed))
+            networks.append(stack.enter_context(load_runtime(path, runtime, threads)))
+    for network in networks:
+        network.run(images)
+    return networks, images
+
+
+def _time_in_turns(networks: Sequence[Runtime], images: np.ndarray, seconds: float) -> np.ndarray:
+    """Median seconds of a call of each network: float64 (len(networks),)."""
+    for network in networks:
+        network.run(images)
+    taken: List[List[float]] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < 5 or (len(taken) < 100 and time.perf_counter() < end):
+        row = []
+        for network in networks:
+            start = time.perf_counter()
+            network.run(images)
+            row.append(time.perf_counter() - start)
+        taken.append(row)
+    return np.median(np.array(taken), axis=0)

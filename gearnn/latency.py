@@ -23,8 +23,10 @@ Shape = Tuple[int, int, int]
 
 # Operations that runtimes fold into the layer before them, or that move nothing.
 _FREE = {
-    "input", "output", "Identity", "Dropout", "Dropout2d", "flatten", "Flatten", "view", "reshape", "squeeze", "unsqueeze", "size",
-    "contiguous", "detach", "getattr", "getitem", "BatchNorm2d", "ReLU", "relu", "relu_", "add", "iadd", "add_", "Conv2d", "Linear",
+    "input", "output", "Identity", "Dropout", "Dropout2d", "flatten", "Flatten", "view", "reshape", "squeeze", "unsqueeze",
+    "size",
+    "contiguous", "detach", "getattr", "getitem", "BatchNorm2d", "ReLU", "relu", "relu_", "add", "iadd", "add_", "Conv2d",
+    "Linear",
 }  # fmt: skip
 _PASSES = {"GroupNorm": 4, "LayerNorm": 4, "InstanceNorm2d": 3, "GELU": 2, "gelu": 2, "SiLU": 2, "silu": 2, "Mish": 3}
 """How often an operation goes over its elements; once if not named."""
@@ -99,11 +101,12 @@ def latency_cost(
         EngineError: if the model cannot be exported or a layer not be profiled.
     """
     table = LayerTable.open(threads=threads) if table is None else table
-    total = summed_layers(graph, layer_sites(model, graph, example_shape), table, largest, progress)
+    layers = summed_layers(graph, layer_sites(model, graph, example_shape), table, largest, progress)
+    drift = table.drift()
     if measured_ms is None:
         measured_ms = measure_latency(deploy(model), example_shape, threads)
-    beyond = measured_ms - total(graph.widths())
-    return lambda widths: total(widths) + beyond
+    beyond = measured_ms - drift * layers(graph.widths())
+    return lambda widths: drift * layers(widths) + beyond
 
 
 def summed_layers(
@@ -140,9 +143,14 @@ def recalibrated(cost: Cost, measured: float, predicted: float) -> Cost:
 
 
 def measure_latency(
-    model: nn.Module, example_shape: Shape, threads: int, *, iterations: int = 200, seconds: float = 2.0
+    model: nn.Module, example_shape: Shape, threads: int, *, rounds: int = 3, iterations: int = 100, seconds: float = 1.0
 ) -> float:
     """Milliseconds (p50) of one image (C, H, W) on the engine of this network, exported for it.
+
+    The lowest of a few rounds' medians: what else runs on the device only adds.
+
+    Args:
+        iterations, seconds: a round ends with the first of the two.
 
     Raises:
         EngineError: if the model cannot be exported.
@@ -150,7 +158,8 @@ def measure_latency(
     with TemporaryDirectory(prefix="gearnn-latency-") as folder:
         path = export_onnx(model, example_shape, Path(folder) / "model.onnx")
         with load_runtime(path, threads=threads) as runtime:
-            return profile_latency(runtime, (1,), iterations=iterations, max_seconds=seconds)[0].p50_ms
+            found = [profile_latency(runtime, (1,), iterations=iterations, max_seconds=seconds)[0] for _ in range(rounds)]
+    return min(latency.p50_ms for latency in found)
 
 
 def _elements(value: Value) -> int:
@@ -189,8 +198,7 @@ def _layer_shapes(model: nn.Module, graph: ChannelGraph, example_shape: Shape) -
 
         return hook
 
-    modules = dict(model.named_modules())
-    handles = [modules[path].register_forward_hook(note(path)) for path in graph.layers]
+    handles = [model.get_submodule(path).register_forward_hook(note(path)) for path in graph.layers]
     weights = next(iter(model.parameters()), None)
     example = torch.zeros(1, *example_shape, device=None if weights is None else weights.device)
     modes = {module: module.training for module in model.modules()}
