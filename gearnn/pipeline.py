@@ -59,9 +59,10 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     )
     check_batch_size(dataset, config.optimizer.batch_size)
     _check_budget(config, dataset, phases)
-    write_json(folder / "config.json", to_dict(config))
     begin = Trainer.resume if checkpoint_path(folder).exists() else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress, clock)
+    trainer.prepare()  # what is refused leaves no run behind
+    write_json(folder / "config.json", to_dict(config))
     try:
         trainer.work()
     except torch.cuda.OutOfMemoryError as error:
@@ -87,6 +88,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
         **_conditions(threads, str(device)),
         "seed": config.seed,
         "seconds_total": trainer.elapsed(),
+        "time_plan": {**progression.plan, "limit": trainer.time_budget.limit} if trainer.time_budget else None,
         "warnings": _remarks(trainer),
     }
     write_json(folder / "result.json", result)

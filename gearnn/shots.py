@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from gearnn.config import Budget
 from gearnn.errors import UserError
 
 
@@ -47,6 +49,15 @@ def gain_per_doubling(before: float, after: float, usage: Sequence[Mapping[str, 
     fullest = max(usage, key=lambda one: float(one["after"]) / float(one["limit"]))
     doublings = math.log2(float(fullest["after"]) / float(fullest["before"]))
     return 100 * (after - before) / doublings if doublings > 0 else -math.inf
+
+
+def remaining(budget: Budget, steps: Sequence[Mapping[str, Any]]) -> Budget:
+    """The budget as a network sees it that has taken ``steps`` already: its growth ratio still counts from the seed network."""
+    if budget.growth_ratio is None or not steps:
+        return budget
+    first, last = (next(one for one in step["budget"] if one["name"] == "summed widths") for step in (steps[0], steps[-1]))
+    ratio = (1 + budget.growth_ratio) * float(first["before"]) / float(last["after"]) - 1
+    return replace(budget, growth_ratio=ratio + 1e-9)  # limits are whole numbers: none may be lost to rounding
 
 
 def merged(steps: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -167,9 +167,3 @@ def evenly_grown(
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return tuple(max(round_to, round(width * low / round_to) * round_to) for width in widths)
-
-
-def used(limit: str, seconds: float) -> Dict[str, Any]:
-    """What a run took of its time, for its result."""
-    allowed = parse_duration(limit, "--budget.train-time")
-    return {"limit_seconds": allowed, "seconds": seconds, "share": seconds / allowed}

@@ -25,7 +25,7 @@ from gearnn.models import Normalize, scaled_widths, widths_of
 from gearnn.network import load_network, save_network
 from gearnn.phases import Phase
 from gearnn.progress import Progress
-from gearnn.shots import gain_per_doubling, hold_out, merged
+from gearnn.shots import gain_per_doubling, hold_out, merged, remaining
 from gearnn.timing import TimeBudget
 from gearnn.timing_plan import Clock, stopwatch
 from gearnn.training import Amp, Feed, Newborn, Pace, accuracy, by_steps, make_optimizer, momentum_of, train_epoch
@@ -114,11 +114,11 @@ class Trainer:
         feed, optimizer = self._feed(phase), make_optimizer(state.model, settings, state.momentum)
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         amp, pace, newborn = Amp(self.device, progression.scaler), self._pace(phase, feed), self._newborn(feed)
-        total = round(progression.allotted["seconds"]) if self.time_budget else phase.epochs * feed.steps()
+        total = max(1, round(progression.allotted["seconds"])) if self.time_budget else phase.epochs * feed.steps()
 
         def shown(steps: int) -> Tuple[int, int]:
             """Steps of the phase, or seconds of it."""
-            return (min(round(pace(steps) * total), total), total) if self.time_budget else (steps, total)
+            return (min(int(pace(steps) * total), total), total) if self.time_budget else (steps, total)
 
         while progression.epoch == 0 or pace(progression.epoch * feed.steps()) < 1:
             first = progression.epoch * feed.steps()
@@ -181,14 +181,14 @@ class Trainer:
             nonlocal seen
             for batch in feed.batches(epoch):
                 seen += 1
-                self.progress(phase.name, min(seen, total), total)
+                self.progress(phase.name, min(seen, total - 1), total)
                 yield batch
 
         try:
             growth = grow(
                 state.model,
                 batches,
-                self.config.budget,
+                remaining(self.config.budget, progression.steps),
                 work=work_of(self.config, self.dataset, self.device),
                 grower=self.config.grower,
                 config=settings,
@@ -209,6 +209,7 @@ class Trainer:
             record = {"grower": self.config.grower, **growth.decision.to_dict(), "fixed": growth.fixed}
             progression.steps.append({**record, "checks": [asdict(check) for check in growth.checks]})
         progression.growth = merged(progression.steps)
+        self.progress(phase.name, total, total)
         self._spend(time.perf_counter() - start, seen * feed.batch_size)
 
     def _judge(self, phase: Phase) -> None:

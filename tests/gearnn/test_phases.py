@@ -41,3 +41,25 @@ def test_the_baseline_trains_as_long_as_the_run() -> None:
 def test_impossible_settings_are_errors(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         phases_of(dataclasses.replace(RunConfig(), **change))
+
+
+def test_each_shot_is_followed_by_training_and_goes_its_share_of_the_way() -> None:
+    phases = phases_of(RunConfig(shots=3))
+    assert [p.name for p in phases] == ["seed", "growth-1", "regrow-1", "growth-2", "regrow-2", "growth-3", "regrow-3", "era"]
+    assert [p.shot for p in phases] == [0, 1, 1, 2, 2, 3, 3, 0]
+    cost = 8.0
+    for phase in phases:
+        if phase.kind == "grow":
+            cost *= (64 / cost) ** phase.fraction
+    assert cost == pytest.approx(64)
+    assert 8 * 8 ** phases[1].fraction == pytest.approx(16)
+    assert {p.keeps for p in phases if p.shot and p.kind == "train"} == {"grown"}
+    assert not any(p.judged for p in phases)
+
+
+def test_growth_that_may_stop_is_judged_until_it_ends() -> None:
+    phases = phases_of(RunConfig(shots="auto", baseline=True))
+    assert all(phase.judged == (phase.name not in ("era", "baseline")) for phase in phases)
+    assert max(phase.shot for phase in phases) == 4
+    robust = phases_of(RunConfig(shots="auto", method="gearnn-1"))
+    assert {p.keeps for p in robust if p.shot and p.kind == "train"} == {"robust"}

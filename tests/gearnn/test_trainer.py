@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import pytest
 import torch
 
+from gearnn import phases as phases_module
+from gearnn import trainer as trainer_module
 from gearnn.checkpoint import load_checkpoint
-from gearnn.config import RunConfig
+from gearnn.config import Budget, RunConfig
 from gearnn.data import Dataset
 from gearnn.errors import UserError
 from gearnn.network import load_network
 from gearnn.phases import phases_of
 from gearnn.progress import no_progress
+from gearnn.timing import TimeBudget
 from gearnn.trainer import Trainer, checkpoint_path, network_path
 
 CPU = torch.device("cpu")
@@ -91,6 +94,126 @@ def test_an_interrupted_run_ends_in_the_same_bits(
         return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_newborn_weights_keep_their_rate_when_interrupted(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:
+    growth = dataclasses.replace(tiny_config.growth, newborn_lr=3.0)
+    config = dataclasses.replace(tiny_config, growth=growth, epochs=dataclasses.replace(tiny_config.epochs, regrow=2))
+    _work(config, tiny_dataset, tmp_path / "whole")
+
+    def cut(label: str, done: int, total: int) -> None:
+        if (label, done) == ("regrow", 4):  # in the second epoch after growth
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        Trainer.start(config, tiny_dataset, phases_of(config), tmp_path / "cut", CPU, cut).work()
+    saved = load_checkpoint(checkpoint_path(tmp_path / "cut"))
+    assert saved.progression.epoch == 1
+    assert all(mask.any() for mask in saved.newborn.values())
+    assert len(saved.newborn) > 3
+    _work(config, tiny_dataset, tmp_path / "cut")
+    assert load_checkpoint(checkpoint_path(tmp_path / "cut")).newborn == {}
+    for name in ("grown", "robust"):
+        assert _same(_weights(tmp_path / "whole", name), _weights(tmp_path / "cut", name))
+    plain = dataclasses.replace(config, growth=dataclasses.replace(growth, newborn_lr=1.0))
+    _work(plain, tiny_dataset, tmp_path / "plain")
+    assert _same(_weights(tmp_path / "plain", "seed"), _weights(tmp_path / "whole", "seed"))
+    assert not _same(_weights(tmp_path / "plain", "grown"), _weights(tmp_path / "whole", "grown"))
+
+
+def _grow(config: RunConfig, dataset: Dataset, folder: Path) -> Trainer:
+    trainer = Trainer.start(config, dataset, phases_of(config), folder, CPU, no_progress)
+    trainer.work()
+    return trainer
+
+
+def test_several_shots_reach_the_same_budget(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config, shots=2, budget=Budget(growth_ratio=1.5))
+    progression = _grow(config, tiny_dataset, tmp_path).state.progression
+    names = ["seed", "growth-1", "regrow-1", "growth-2", "regrow-2", "era"]
+    assert [record["name"] for record in progression.phases] == names
+    (usage,), steps = progression.growth["budget"], progression.growth["steps"]
+    assert len(steps) == 2
+    limit = steps[0]["budget"][0]["limit"]
+    assert limit == pytest.approx((usage["before"] * usage["limit"]) ** 0.5)
+    assert steps[0]["budget"][0]["after"] == steps[1]["budget"][0]["before"] <= limit
+    assert 0.9 * usage["limit"] < usage["after"] <= usage["limit"]
+
+
+@pytest.mark.parametrize(("min_gain", "paid"), [(0.0, True), (1e6, False)])
+def test_growth_ends_when_it_no_longer_pays(
+    min_gain: float, paid: bool, tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([0.5, 0.6, 0.7])
+    real = trainer_module.accuracy
+
+    def accuracy(*arguments: Any, chosen: Any = None) -> float:
+        return real(*arguments) if chosen is None else next(measured)
+
+    monkeypatch.setattr(trainer_module, "accuracy", accuracy)
+    monkeypatch.setattr(phases_module, "MOST_SHOTS", 2)
+    growth = dataclasses.replace(tiny_config.growth, min_gain=min_gain)
+    optimizer = dataclasses.replace(tiny_config.optimizer, batch_size=16)
+    config = dataclasses.replace(
+        tiny_config, shots="auto", growth=growth, optimizer=optimizer, budget=Budget(growth_ratio=1.5), baseline=True
+    )
+    trainer = _grow(config, tiny_dataset, tmp_path)
+    records, steps = trainer.state.progression.phases, trainer.state.progression.steps
+    shots = 2 if paid else 1
+    assert len(steps) == shots
+    assert [step["pays"] for step in steps] == [paid] * shots
+    assert [record["name"] for record in records if record["name"].startswith("regrow")] == [
+        f"regrow-{shot + 1}" for shot in range(shots)
+    ]
+    assert [record["name"] for record in records[-2:]] == ["era", "baseline"]
+    # Robust training begins at what paid: here all steps, or none.
+    seed, grown = _weights(tmp_path, "seed"), _weights(tmp_path, "grown")
+    assert _same(seed, grown) is not paid
+    assert records[0]["images"] == 2 * 80  # a tenth of 96, class by class, is not trained on
+    assert records[-2]["images"] == 2 * 96
+    assert records[-1]["epochs"] == sum(record["epochs"] for record in records[:-1])
+
+
+class _Clock:
+    """Each look at it takes a while."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.25
+        return self.now
+
+
+def test_a_run_with_a_time_budget_takes_that_time(
+    tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(tiny_config, budget=dataclasses.replace(tiny_config.budget, train_time="100s"))
+    trainer = Trainer.start(config, tiny_dataset, phases_of(config), tmp_path, CPU, no_progress, _Clock())
+    stretches = {"seed": [2.0, 4.0], "growth": [1.0, 1.0], "regrow": [2.0, 6.0], "era": [4.0, 20.0]}
+    trainer.state.progression.plan = {"stretches": stretches, "reserve": 10.0}
+    monkeypatch.setattr(TimeBudget, "_end", lambda *_: 20.0)  # the rehearsal before the last phase finds more to be needed
+    trainer.work()
+    progression = trainer.state.progression
+    assert 74 <= progression.elapsed <= 81  # 100 s less 1.1 × 20 s, and what a few looks at the clock take
+    records = {record["name"]: record for record in progression.phases}
+    assert records["era"]["images"] > records["regrow"]["images"] > records["seed"]["images"]
+    rates = [row["learning_rate"] for row in progression.metrics if row["phase"] == "era"]
+    assert rates[-1] < 0.01 * max(rates)
+
+
+def test_a_resumed_run_keeps_its_time(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config, budget=dataclasses.replace(tiny_config.budget, train_time="1h"))
+    phases = phases_of(config)
+    trainer = Trainer.start(config, tiny_dataset, phases, tmp_path, CPU, no_progress, lambda: 1000.0)
+    trainer.state.progression.plan = {"stretches": {"seed": [1.0, 2.0]}, "reserve": 5.0}
+    trainer.state.progression.allotted = {"began": 990.0, "seconds": 500.0}
+    trainer._save()
+    resumed = Trainer.resume(config, tiny_dataset, phases, tmp_path, CPU, no_progress, lambda: 50.0)
+    assert resumed.elapsed() == 1050.0
+    resumed.prepare()  # planned already
+    assert resumed.time_budget is not None
+    assert resumed.time_budget.pace(resumed.state)(0) == pytest.approx(60 / 500)
 
 
 def test_other_data_cannot_take_over_a_run(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:

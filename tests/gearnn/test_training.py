@@ -14,7 +14,7 @@ from gearnn.data import Dataset
 from gearnn.era import ERA
 from gearnn.errors import UserError
 from gearnn.models import Normalize
-from gearnn.training import Amp, Feed, accuracy, by_steps, learning_rate, make_optimizer, momentum_of, train_epoch
+from gearnn.training import Amp, Feed, Newborn, accuracy, by_steps, learning_rate, make_optimizer, momentum_of, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -101,3 +101,43 @@ def test_accuracy_counts(tiny_dataset: Dataset) -> None:
 
     share = float(np.mean(tiny_dataset.test.labels == 0))
     assert accuracy(Oracle(), tiny_dataset.test, nn.Identity(), CPU, batch_size=7) == pytest.approx(share)
+
+
+def test_some_images_can_be_chosen(tiny_dataset: Dataset) -> None:
+    chosen = np.arange(3, 96, 2)
+    feed = dataclasses.replace(_feed(tiny_dataset), chosen=chosen, batch_size=16)
+    assert feed.steps() == 2
+    labels = torch.cat([labels for _, labels in feed.batches(0)]).numpy()
+    assert len(labels) == 32
+    assert np.bincount(labels).sum() <= np.bincount(tiny_dataset.train.labels[chosen]).sum()
+    assert {int(i) % 2 for i in chosen} == {1}
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    half = accuracy(model, tiny_dataset.test, nn.Identity(), CPU, chosen=np.arange(0, 15))
+    other = accuracy(model, tiny_dataset.test, nn.Identity(), CPU, chosen=np.arange(15, 30))
+    assert (half + other) / 2 == pytest.approx(accuracy(model, tiny_dataset.test, nn.Identity(), CPU))
+
+
+def test_a_pace_can_end_a_phase_within_an_epoch(tiny_dataset: Dataset) -> None:
+    def steps_taken(last: int) -> int:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+        optimizer = make_optimizer(model, Optimizer(), {})
+        arguments = (model, optimizer, Amp(CPU, {}), _feed(tiny_dataset), Optimizer(), 0, 9, lambda done, total: None)
+        return train_epoch(*arguments, pace=lambda step: step / last).images // 32
+
+    assert [steps_taken(last) for last in (1, 2, 3, 50)] == [1, 2, 3, 3]
+
+
+def test_newborn_weights_have_a_rate_of_their_own_for_a_while() -> None:
+    model = nn.Linear(2, 2)
+    mask = torch.tensor([[False, True], [True, True]])
+
+    def gradients(step: int) -> torch.Tensor:
+        model.weight.grad, model.bias.grad = torch.ones(2, 2), torch.ones(2)
+        Newborn({"weight": mask}, 3.0, 10).scale(model, step)
+        assert torch.equal(model.bias.grad, torch.ones(2))
+        return model.weight.grad
+
+    assert torch.equal(gradients(0), torch.tensor([[1.0, 3.0], [3.0, 3.0]]))
+    torch.testing.assert_close(gradients(5), torch.tensor([[1.0, 2.0], [2.0, 2.0]]))
+    assert torch.equal(gradients(10), torch.ones(2, 2))
+    assert torch.equal(gradients(99), torch.ones(2, 2))

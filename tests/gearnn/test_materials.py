@@ -1,0 +1,46 @@
+"""Networks and batches from the configuration alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from gearnn.config import Budget, RunConfig
+from gearnn.data import Dataset
+from gearnn.materials import card_of, feed_of, key_of, limits_of, untrained
+from gearnn.models import scaled_widths
+from gearnn.phases import phases_of
+
+
+def test_weights_depend_on_the_key_alone(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    card = card_of(tiny_config, tiny_dataset, scaled_widths("vgg19", 1 / 16))
+    before = torch.random.get_rng_state()
+    first, again, other = (untrained(card, key_of(seed, "model")).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_purposes_have_keys_of_their_own() -> None:
+    assert len({key_of(seed, name) for seed in (0, 1) for name in ("seed", "regrow-1", "regrow-2")}) == 6
+
+
+def test_a_phase_has_its_views_and_draws(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    seed, _, regrow, era = phases_of(tiny_config)
+    shapes = [next(feed_of(tiny_config, tiny_dataset, phase, torch.device("cpu")).batches(0))[0].shape for phase in (seed, era)]
+    assert [tuple(shape) for shape in shapes] == [(1, 32, 1, 16, 16), (3, 32, 1, 16, 16)]
+    feeds = [feed_of(tiny_config, tiny_dataset, phase, torch.device("cpu")) for phase in (seed, regrow)]
+    assert feeds[0].key != feeds[1].key
+
+
+def test_training_memory_is_limited_in_robust_phases(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    model = untrained(card_of(tiny_config, tiny_dataset, scaled_widths("vgg19", 1 / 16)), 0)
+    peaks = []
+    for views in (2, 4):
+        augmentation = dataclasses.replace(tiny_config.augmentation, views=views)
+        config = dataclasses.replace(tiny_config, budget=Budget(train_memory="1GB"), augmentation=augmentation)
+        graph, (limit,) = limits_of(config, tiny_dataset, model)
+        assert limit.limit == 10**9
+        peaks.append(limit.cost(graph.widths()))
+    assert peaks[1] > 1.3 * peaks[0]

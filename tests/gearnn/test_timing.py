@@ -1,0 +1,63 @@
+"""What a run's parts take, measured before training."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gearnn.config import Budget, RunConfig
+from gearnn.data import Dataset
+from gearnn.errors import UserError
+from gearnn.materials import card_of, feed_of, limits_of, untrained
+from gearnn.models import create_model, scaled_widths
+from gearnn.phases import phases_of
+from gearnn.progress import no_progress
+from gearnn.timing import evenly_grown, step_seconds
+from gearnn.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def test_steps_are_timed_on_a_copy(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    model = untrained(card_of(tiny_config, tiny_dataset, scaled_widths("vgg19", 1 / 16)), 0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state, start = torch.random.get_rng_state(), time.perf_counter()
+    seconds = step_seconds(model, feed_of(tiny_config, tiny_dataset, phases_of(tiny_config)[0], CPU), tiny_config)
+    assert 0 < seconds < time.perf_counter() - start
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("arch", ["vgg19", "mobilenet_v1", "resnet18"])
+def test_a_network_grown_evenly_stays_within_the_budget(arch: str, tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    widths = scaled_widths(arch, 1 / 8)
+    config = dataclasses.replace(tiny_config, arch=arch, budget=Budget(params="300k"))
+    graph, limits = limits_of(config, tiny_dataset, untrained(card_of(config, tiny_dataset, widths), 0))
+    grown = evenly_grown(widths, graph, limits, 8)
+    parameters = sum(parameter.numel() for parameter in create_model(arch, 3, grown, 1).parameters())
+    assert 0.8 * 300_000 < parameters < 1.2 * 300_000  # rounded to multiples of 8, so not exactly
+
+
+def test_a_plan_is_made_once_and_a_time_too_short_refused(tiny_dataset: Dataset, tiny_config: RunConfig, tmp_path: Path) -> None:
+    def prepared(train_time: str) -> Trainer:
+        budget = dataclasses.replace(tiny_config.budget, train_time=train_time)
+        config = dataclasses.replace(tiny_config, budget=budget)
+        trainer = Trainer.start(config, tiny_dataset, phases_of(config), tmp_path, CPU, no_progress)
+        trainer.prepare()
+        return trainer
+
+    with pytest.raises(UserError, match="--budget.train-time is too short .* 1s: give at least"):
+        prepared("1s")
+    assert list(tmp_path.iterdir()) == []
+    trainer = prepared("10h")
+    plan = trainer.state.progression.plan
+    assert list(plan["stretches"]) == ["seed", "growth", "regrow", "era"]
+    assert all(0 < least <= usual for least, usual in plan["stretches"].values())
+    assert plan["stretches"]["era"][0] > plan["stretches"]["regrow"][0]
+    assert plan["reserve"] > 0
+    trainer.prepare()
+    assert trainer.state.progression.plan is plan
