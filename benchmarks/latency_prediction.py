@@ -1,8 +1,8 @@
 """How far predicted latencies are from measured ones: the three networks, seed 1/8, grown to random widths in multiples of 8.
 
 The table of layers starts empty unless ``--cache-dir`` names one. The engines of a network are then called in turns, in several
-rounds. Given are the median and the lowest of the rounds' p50s, and how far they lie apart: on a shared machine other work adds to
-them.
+rounds. Given are the median and the lowest of the rounds' p50s, and how far they lie apart: other work on the
+machine adds to them.
 ``python benchmarks/latency_prediction.py [--threads 1] [--choices 6] [--times 4] [--rounds 5] [--cache-dir DIR] [--json]``.
 """
 

@@ -148,7 +148,7 @@ def surface_shapes(
     time rises in steps. Layers whose outputs are their inputs get a single row of a grid: (inputs, inputs).
     """
     if is_diagonal(shape):
-        points = _points(*inputs, block, dense=True)
+        points = _points(*inputs, _block_of(shape, block), dense=False)
         return points, points[:1], [[resized(shape, point, point)] for point in points]
     rows, columns = _points(*inputs, block, dense=False), _points(*outputs, block, dense=True)
     return rows, columns, [[resized(shape, row, column) for column in columns] for row in rows]
@@ -161,8 +161,22 @@ def is_diagonal(shape: LayerShape) -> bool:
 
 def resized(shape: LayerShape, inputs: int, outputs: int) -> LayerShape:
     """The layer at other widths; grouped ones keep the size of their groups."""
-    groups = shape.groups if not is_diagonal(shape) else max(1, inputs * shape.groups // shape.inputs)
+    groups = inputs * shape.groups // shape.inputs if shape.groups > 1 and is_diagonal(shape) else shape.groups
     return replace(shape, inputs=inputs, outputs=outputs, groups=groups)
+
+
+def padded(shape: LayerShape, inputs: int, outputs: int, block: int) -> Tuple[int, int]:
+    """The (inputs, outputs) that a layer like ``shape`` takes as long as: convolutions come in whole blocks of channels."""
+    if shape.op != "conv" or (shape.groups > 1 and not is_diagonal(shape)):
+        return inputs, outputs
+    block = _block_of(shape, block)
+    return round_up(inputs, block), round_up(outputs, block)
+
+
+def _block_of(shape: LayerShape, block: int) -> int:
+    """Of a grouped layer, whole groups as well."""
+    size = shape.inputs // shape.groups if shape.groups > 1 else 1
+    return block * size // math.gcd(block, size)
 
 
 def round_up(width: int, block: int) -> int:

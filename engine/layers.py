@@ -20,8 +20,9 @@ from gearnn.engine.runtimes import Runtime, load_runtime
 
 OPS = ("conv", "linear", "elementwise")
 _OPSET, _IR_VERSION = 13, 7
-_MANY = 8  # copies of a small layer; larger ones need fewer to stand out of the noise
+_MANY = 8  # copies of a small layer; larger ones stand out of the noise with fewer
 _COPIED_BYTES = 24 << 20  # of the weights of all copies of one layer
+_CALL_SECONDS = 4e-4  # a longer call is rarely left alone on a busy machine
 _LOADED, _LOADED_BYTES = 32, 64 << 20  # layers, and their weights, in memory at a time
 
 
@@ -152,11 +153,20 @@ def profile_layers(
         progress(len(found), len(shapes))
         with contextlib.ExitStack() as stack:
             pairs = [_load_pair(shape, runtime, threads, seed, stack) for shape in together]
-            visits = [[_time_in_turns(*pair, seconds) for pair in pairs] for _ in range(passes)]
-        for shape, (one, many) in zip(together, np.min(visits, axis=0).tolist()):
-            found.append(max((many - one) / (_copies(shape) - 1), 1e-9))
+            visits = [[_time_in_turns(pair.networks, pair.images, seconds) for pair in pairs] for _ in range(passes)]
+        for pair, (one, many) in zip(pairs, np.min(visits, axis=0).tolist()):
+            found.append(max((many - one) / (pair.copies - 1), 1e-9))
     progress(len(shapes), len(shapes))
     return found
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The networks with one and with several copies of a layer, and their input."""
+
+    networks: Tuple[Runtime, Runtime]
+    copies: int
+    images: np.ndarray
 
 
 def _batches(shapes: Sequence[LayerShape]) -> Iterator[List[LayerShape]]:
@@ -164,11 +174,12 @@ def _batches(shapes: Sequence[LayerShape]) -> Iterator[List[LayerShape]]:
     batch: List[LayerShape] = []
     total = 0
     for shape in shapes:
-        total += _copies(shape) * _weight_bytes(shape)
-        if batch and (total > _LOADED_BYTES or len(batch) == _LOADED):
+        weights = _most_copies(shape) * _weight_bytes(shape)
+        if batch and (total + weights > _LOADED_BYTES or len(batch) == _LOADED):
             yield batch
-            batch, total = [], _copies(shape) * _weight_bytes(shape)
+            batch, total = [], 0
         batch.append(shape)
+        total += weights
     if batch:
         yield batch
 
@@ -177,24 +188,24 @@ def _weight_bytes(shape: LayerShape) -> int:
     return 4 * int(np.prod(shape.weight_shape()))
 
 
-def _copies(shape: LayerShape) -> int:
-    return 1 + min(_MANY - 1, max(2, _COPIED_BYTES // _weight_bytes(shape)))
+def _most_copies(shape: LayerShape) -> int:
+    return min(_MANY, max(2, _COPIED_BYTES // _weight_bytes(shape)))
 
 
-def _load_pair(
-    shape: LayerShape, runtime: str, threads: int, seed: int, stack: contextlib.ExitStack
-) -> Tuple[List[Runtime], np.ndarray]:
-    """The networks with one and with several copies, warm, closed with the stack; and their input."""
+def _load_pair(shape: LayerShape, runtime: str, threads: int, seed: int, stack: contextlib.ExitStack) -> _Pair:
+    """Both networks, to be closed with the stack; as many copies as a short call has room for."""
     images = np.random.default_rng(seed).random((1, 1, shape.height, shape.width), dtype=np.float32)
-    networks: List[Runtime] = []
     with tempfile.TemporaryDirectory(prefix="gearnn-layer-") as folder:
-        for copies in (1, _copies(shape)):
+
+        def load(copies: int) -> Runtime:
             path = Path(folder) / f"{copies}.onnx"
             path.write_bytes(layer_network(shape, copies, seed))
-            networks.append(stack.enter_context(load_runtime(path, runtime, threads)))
-    for network in networks:
-        network.run(images)
-    return networks, images
+            return stack.enter_context(load_runtime(path, runtime, threads))
+
+        one = load(1)
+        taken = float(_time_in_turns([one], images, 0.0)[0])
+        copies = int(min(_most_copies(shape), max(2, _CALL_SECONDS / taken)))
+        return _Pair((one, load(copies)), copies, images)
 
 
 def _time_in_turns(networks: Sequence[Runtime], images: np.ndarray, seconds: float) -> np.ndarray:
@@ -210,4 +221,5 @@ def _time_in_turns(networks: Sequence[Runtime], images: np.ndarray, seconds: flo
             network.run(images)
             row.append(time.perf_counter() - start)
         taken.append(row)
-    return np.median(np.array(taken), axis=0)
+    medians: np.ndarray = np.median(np.array(taken), axis=0)
+    return medians

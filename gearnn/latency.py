@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gearnn.costs import Cost
 from gearnn.engine.export import export_onnx
-from gearnn.engine.layer_table import LayerTable, Surface, is_diagonal, round_up, surface_shapes
+from gearnn.engine.layer_table import LayerTable, Surface, is_diagonal, padded, surface_shapes
 from gearnn.engine.layers import LayerShape
 from gearnn.engine.profile import profile_latency
 from gearnn.engine.runtimes import load_runtime
@@ -50,10 +50,7 @@ class Site:
 
     def widths(self, widths: Mapping[str, int], block: int) -> Tuple[int, int]:
         """(inputs, outputs) as the runtime pads them."""
-        into, out = size(self.inputs, widths) * self.features, size(self.outputs, widths)
-        if self.shape.op != "conv" or (self.shape.groups > 1 and not is_diagonal(self.shape)):
-            return into, out
-        return round_up(into, block), round_up(out, block)
+        return padded(self.shape, size(self.inputs, widths) * self.features, size(self.outputs, widths), block)
 
 
 def layer_sites(model: nn.Module, graph: ChannelGraph, example_shape: Shape) -> Tuple[Site, ...]:

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gearnn.blank import blank_model
+from gearnn.engine.layer_table import LayerTable
+from gearnn.engine.layers import LayerShape
+from gearnn.growth.graph import trace_channels
+from gearnn.latency import choose_within, latency_cost, layer_sites, measure_latency, recalibrated, summed_layers
+from gearnn.models import create_model, scaled_widths
+
+IMAGE = (3, 16, 16)
+
+
+class Mixed(nn.Module):
+    """A concatenation, a gate, a depthwise convolution and a flattening."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 16, 3, padding=1)
+        self.right = nn.Conv2d(3, 24, 3, padding=1)
+        self.mix = nn.Conv2d(40, 32, 1)
+        self.depthwise = nn.Conv2d(32, 32, 3, stride=2, padding=1, groups=32)
+        self.gate = nn.Conv2d(32, 32, 1)
+        self.pool = nn.AvgPool2d(2)
+        self.classifier = nn.Linear(32 * 16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        mixed = self.mix(torch.cat([self.left(images).relu(), self.right(images).relu()], 1)).relu()
+        narrow = self.depthwise(mixed).relu()
+        gated = narrow * torch.sigmoid(self.gate(narrow))
+        return self.classifier(self.pool(gated).flatten(1))
+
+
+def work(shape: LayerShape) -> float:
+    """Microseconds of a device whose time is its multiplications, in blocks of 8 channels."""
+    positions = shape.height * shape.width / (shape.stride[0] * shape.stride[1])
+    if shape.op == "elementwise":
+        return 1e-4 * shape.inputs * positions
+    into, out = -(-shape.inputs // 8) * 8, -(-shape.outputs // 8) * 8
+    return 1 + 1e-4 * into * out / shape.groups * shape.kernel[0] * shape.kernel[1] * positions
+
+
+@pytest.fixture
+def table(tmp_path):
+    return LayerTable({}, tmp_path / "table.json", lambda shapes, progress: [1e-6 * work(shape) for shape in shapes])
+
+
+def traced(name):
+    torch.manual_seed(0)
+    model = Mixed() if name == "mixed" else create_model(name, 10, scaled_widths(name, 1 / 8))
+    return model, trace_channels(model, torch.rand(1, *IMAGE))
+
+
+@pytest.mark.parametrize("name", ["vgg19", "mobilenet_v1", "resnet18", "mixed"])
+def test_every_convolution_and_linear_layer_is_a_site_with_its_shape(name):
+    model, graph = traced(name)
+    sites = [site for site in layer_sites(model, graph, IMAGE) if site.shape.op != "elementwise"]
+    modules = [module for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    assert len(sites) == len(modules)
+    weights = sorted(module.weight.numel() for module in modules)
+    assert sorted(int(np.prod(site.shape.weight_shape())) for site in sites) == weights
+    first = sites[0].shape
+    assert (first.inputs, first.height, first.width) == (3, 16, 16)
+
+
+def test_pools_and_gates_are_passes_over_memory():
+    model, graph = traced("vgg19")
+    passes = [site.shape for site in layer_sites(model, graph, IMAGE) if site.shape.op == "elementwise"]
+    assert [(shape.inputs, shape.width) for shape in passes] == [(8, 256), (16, 64), (32, 16), (64, 4), (64, 1)]
+    model, graph = traced("mixed")
+    passes = [site.shape for site in layer_sites(model, graph, IMAGE) if site.shape.op == "elementwise"]
+    assert [(shape.inputs, shape.width) for shape in passes] == [(40, 256), (32, 64), (32, 64), (32, 64)]
+
+
+@pytest.mark.parametrize("name", ["vgg19", "mobilenet_v1", "resnet18", "mixed"])
+def test_prediction_is_the_sum_of_the_grown_networks_layers(name, table):
+    model, graph = traced(name)
+    largest = {group.name: 4 * group.width for group in graph.groups}
+    cost = summed_layers(graph, layer_sites(model, graph, IMAGE), table, largest)
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        widths = {group.name: group.width + 8 * int(generator.integers(0, 3 * group.width // 8 + 1)) for group in graph.groups}
+        grown = blank_model(model, graph, widths)
+        sites = layer_sites(grown, trace_channels(grown, torch.rand(1, *IMAGE)), IMAGE)
+        assert cost(widths) == pytest.approx(1e-3 * sum(site.times * work(site.shape) for site in sites), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["vgg19", "mobilenet_v1", "resnet18", "mixed"])
+def test_wider_is_never_faster_even_where_the_table_is_noisy(name, tmp_path):
+    noise = np.random.default_rng(1)
+
+    def noisy(shapes, progress):
+        return [1e-6 * work(shape) * float(noise.uniform(0.7, 1.3)) for shape in shapes]
+
+    model, graph = traced(name)
+    largest = {group.name: 4 * group.width for group in graph.groups}
+    table = LayerTable({}, tmp_path / "noisy.json", noisy)
+    cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=1.0)
+    widths, generator = graph.widths(), np.random.default_rng(2)
+    costs = [cost(widths)]
+    for _ in range(60):
+        name = list(widths)[generator.integers(len(widths))]
+        widths = {**widths, name: widths[name] + 8}
+        costs.append(cost(widths))
+    assert (np.diff(costs) >= -1e-12).all()
+    assert costs[-1] > costs[0]
+
+
+def test_cost_at_the_present_widths_is_what_was_measured(table):
+    model, graph = traced("resnet18")
+    largest = {group.name: 2 * group.width for group in graph.groups}
+    cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=2.5)
+    layers = summed_layers(graph, layer_sites(model, graph, IMAGE), table, largest)
+    assert cost(graph.widths()) == pytest.approx(2.5)
+    assert cost(largest) - 2.5 == pytest.approx(layers(largest) - layers(graph.widths()))
+
+
+def test_a_device_that_became_slower_scales_the_layers(tmp_path):
+    model, graph = traced("vgg19")
+    largest = {group.name: 2 * group.width for group in graph.groups}
+    growth = {}
+    for factor in (1, 3):
+        table = LayerTable({}, tmp_path / "t.json", lambda shapes, _, f=factor: [f * 1e-6 * work(shape) for shape in shapes])
+        cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=1.0)
+        growth[factor] = cost(largest) - cost(graph.widths())
+    assert growth[3] == pytest.approx(3 * growth[1])
+
+
+def test_recalibrated_cost_gives_what_was_measured():
+    cost = recalibrated(lambda widths: 0.1 * widths["a"], measured=3.0, predicted=2.0)
+    assert cost({"a": 20}) == pytest.approx(3.0)
+    assert cost({"a": 40}) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(("slowness", "trials"), [(0.9, 1), (1.5, 2)])
+def test_choices_above_the_limit_are_made_again(slowness, trials):
+    def choose(cost):
+        return max(width for width in range(8, 200) if cost({"a": width}) <= 5)
+
+    width, tried = choose_within(
+        5.0, lambda widths: widths["a"] / 20, choose, lambda choice: {"a": choice}, lambda widths: slowness * widths["a"] / 20
+    )
+    assert len(tried) == trials
+    assert tried[-1].measured <= 5
+    assert tried[-1].widths == {"a": width}
+    assert tried[0].predicted == pytest.approx(5.0)
+
+
+def test_choosing_ends_after_the_attempts_with_what_was_measured():
+    choice, tried = choose_within(5.0, lambda w: 4.0, lambda cost: "same", lambda choice: {}, lambda w: 9.0)
+    assert choice == "same"
+    assert [trial.measured for trial in tried] == [9.0] * 3
+
+
+def test_predicted_and_measured_latency_agree_roughly_on_this_machine(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
+    graph = trace_channels(model, torch.rand(1, 3, 32, 32))
+    largest = {group.name: 96 for group in graph.groups}
+    steps = []
+    table = LayerTable.open(threads=1, cache_dir=tmp_path)
+    cost = latency_cost(
+        graph, model, (3, 32, 32), threads=1, largest=largest, table=table, progress=lambda *step: steps.append(step)
+    )
+    widths = {group.name: 80 for group in graph.groups}
+    seed, predicted = cost(graph.widths()), cost(widths)
+    measured = measure_latency(blank_model(model, graph, widths), (3, 32, 32), 1)
+    assert 0.4 < predicted / measured < 2.5
+    assert predicted > 3 * seed  # 25 times the work of the second layer
+    assert steps[-1][1] == steps[-1][2]
