@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from gearnn.timing_plan import MARGIN, Clock, Stretch, allotted, by_clock, check
 from gearnn.training import Amp, Feed, Pace, accuracy, make_optimizer, train_epoch
 
 SAMPLE = 256  # test images that the end of a run is rehearsed on
+LOOKS = (0.5, 0.9)  # of the last phase, where that is done again
 REPORT_SECONDS = 4.0  # for writing the report, which cannot be rehearsed
 CLOSED_FORM_STEPS, FIREFLY_STEPS = 10.0, 5.0  # training steps of the seed network that growth takes per batch it looks at
 
@@ -62,22 +63,44 @@ class TimeBudget:
         card = card_of(self.config, self.dataset, widths)
         networks = (copy.deepcopy(state.model), untrained(card, key_of(self.config.seed, "stand-in")))
         stretches = self._stretches(networks)
-        reserve = self._end(networks, (state.card, card))
-        check_time(self.limit, self.elapsed(), stretches, reserve)
-        found = {stretch.name: [stretch.least, stretch.usual] for stretch in stretches}
-        state.progression.plan = {"stretches": found, "reserve": reserve}
+        fixed, judged = self._end(networks, (state.card, card))
+        plan = {"fixed": fixed, "judged": [judged]}
+        check_time(self.limit, self.elapsed(), stretches, reserve_of(plan))
+        plan["stretches"] = {stretch.name: [stretch.least, stretch.usual] for stretch in stretches}
+        state.progression.plan = plan
 
     def pace(self, state: State) -> Pace:
-        """The pace of the phase that is next or in progress; where it is the last, the end of the run is rehearsed anew."""
+        """The pace of the phase that is next or in progress.
+
+        Before and within the last one, the judging of networks is rehearsed again, and its end moved accordingly: how busy the
+        device is changes within minutes, and the mean of several looks tells more about the minutes to come than the first.
+        """
         progression = state.progression
+        last = progression.phase == len(self.phases) - 1
         if not progression.allotted:
-            if progression.phase == len(self.phases) - 1:
-                progression.plan["reserve"] = self._end((state.model, state.model), (state.card, state.card))
-            left = self.limit - self.elapsed() - MARGIN * progression.plan["reserve"]
+            if last:
+                self._look_again(state)
             following = self.phases[progression.phase :]
             stretches = [Stretch(phase.name, *progression.plan["stretches"][phase.name]) for phase in following]
-            progression.allotted = {"began": self.elapsed(), "seconds": allotted(left, stretches)}
-        return by_clock(progression.allotted["began"], progression.allotted["seconds"], self.elapsed)
+            progression.allotted = {"began": self.elapsed(), "seconds": allotted(self._left(state), stretches)}
+        looks = [moment for moment in LOOKS if last]
+        began = progression.allotted["began"]
+
+        def pace(step: int) -> float:
+            while looks and self.elapsed() - began >= looks[0] * progression.allotted["seconds"]:
+                looks.pop(0)
+                self._look_again(state)
+                progression.allotted["seconds"] = self.elapsed() - began + self._left(state)
+            return by_clock(began, progression.allotted["seconds"], self.elapsed)(step)
+
+        return pace
+
+    def _left(self, state: State) -> float:
+        """Seconds for what training is still to come."""
+        return self.limit - self.elapsed() - MARGIN * reserve_of(state.progression.plan)
+
+    def _look_again(self, state: State) -> None:
+        state.progression.plan["judged"].append(self._end((state.model, state.model), (state.card, state.card), whole=False)[1])
 
     def _stretches(self, networks: Tuple[nn.Module, nn.Module]) -> List[Stretch]:
         """What each phase takes, from a few steps of the seed network and of one that has grown evenly to the budget."""
@@ -110,29 +133,38 @@ class TimeBudget:
         accuracy(network, test, normalize, self.device, chosen=chosen)
         return (time.perf_counter() - start) * len(test.labels) / len(chosen)
 
-    def _end(self, networks: Tuple[nn.Module, nn.Module], cards: Tuple[Card, Card]) -> float:
-        """Seconds of all that follows training, rehearsed on part of the test images, for the seed network and grown ones."""
+    def _end(self, networks: Tuple[nn.Module, nn.Module], cards: Tuple[Card, Card], whole: bool = True) -> Tuple[float, float]:
+        """What follows training, for the seed network and grown ones: seconds of judging them, from part of the test images, and
+        before that of all else (0 if not the ``whole`` is rehearsed)."""
         kept = list(dict.fromkeys(phase.keeps for phase in self.phases if phase.keeps))
         threads, data = torch.get_num_threads(), self.dataset.test
         sample = Split(data.images[:SAMPLE], data.labels[:SAMPLE])
         images = np.asarray(sample.images, np.float32) / 255
         with TemporaryDirectory() as name:
-            folder, seconds = Path(name), 0.0
+            folder, fixed = Path(name), REPORT_SECONDS
             for which, count in ((0, 1), (1, len(kept) - 1)):
                 start = time.perf_counter()
                 weights = folder / f"{which}.safetensors"
                 save_network(weights, networks[which], cards[which])
                 deploy(weights, folder / f"{which}.onnx", images, threads, check=False)
-                seconds += count * (time.perf_counter() - start)
+                fixed += count * (time.perf_counter() - start)
             files = {name: folder / f"{int(name != 'seed')}.onnx" for name in kept}
-            judge(files, Split(sample.images[:8], sample.labels[:8]), 0, threads, no_progress, (1,))  # imports, warm caches
+            if whole:
+                start = time.perf_counter()
+                time_engine(files[kept[-1]], threads, 0)
+                save_examples(folder / "examples.npz", self.dataset, self.config)  # imports included
+                fixed += time.perf_counter() - start
             start = time.perf_counter()
-            judge(files, sample, 0, threads, no_progress, (1, 3, 5))
-            seconds += (time.perf_counter() - start) * len(data.labels) / len(sample.labels) * 76 / 46
-            start = time.perf_counter()
-            time_engine(files[kept[-1]], threads, 0)
-            save_examples(folder / "examples.npz", self.dataset, self.config)
-        return seconds + time.perf_counter() - start + REPORT_SECONDS
+            judge(files, sample, 0, threads, no_progress, (3,))
+            judged = (
+                (time.perf_counter() - start) * len(data.labels) / len(sample.labels) * 76 / 16
+            )  # 15 × 5 and clean; 15 and clean
+        return fixed, judged
+
+
+def reserve_of(plan: Mapping[str, Any]) -> float:
+    """Seconds that the end of a run is expected to take."""
+    return float(plan["fixed"] + sum(plan["judged"]) / len(plan["judged"]))
 
 
 def step_seconds(network: nn.Module, feed: Feed, config: RunConfig, at_least: float = 1.0) -> float:

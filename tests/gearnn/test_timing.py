@@ -16,7 +16,7 @@ from gearnn.materials import card_of, feed_of, limits_of, untrained
 from gearnn.models import create_model, scaled_widths
 from gearnn.phases import phases_of
 from gearnn.progress import no_progress
-from gearnn.timing import evenly_grown, step_seconds
+from gearnn.timing import evenly_grown, reserve_of, step_seconds
 from gearnn.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -58,6 +58,6 @@ def test_a_plan_is_made_once_and_a_time_too_short_refused(tiny_dataset: Dataset,
     assert list(plan["stretches"]) == ["seed", "growth", "regrow", "era"]
     assert all(0 < least <= usual for least, usual in plan["stretches"].values())
     assert plan["stretches"]["era"][0] > plan["stretches"]["regrow"][0]
-    assert plan["reserve"] > 0
+    assert reserve_of(plan) == plan["fixed"] + plan["judged"][0] > plan["fixed"] > 0
     trainer.prepare()
     assert trainer.state.progression.plan is plan

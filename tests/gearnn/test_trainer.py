@@ -191,11 +191,13 @@ def test_a_run_with_a_time_budget_takes_that_time(
     config = dataclasses.replace(tiny_config, budget=dataclasses.replace(tiny_config.budget, train_time="100s"))
     trainer = Trainer.start(config, tiny_dataset, phases_of(config), tmp_path, CPU, no_progress, _Clock())
     stretches = {"seed": [2.0, 4.0], "growth": [1.0, 1.0], "regrow": [2.0, 6.0], "era": [4.0, 20.0]}
-    trainer.state.progression.plan = {"stretches": stretches, "reserve": 10.0}
-    monkeypatch.setattr(TimeBudget, "_end", lambda *_: 20.0)  # the rehearsal before the last phase finds more to be needed
+    trainer.state.progression.plan = {"stretches": stretches, "fixed": 4.0, "judged": [10.0]}
+    found = iter([22.0, 16.0, 16.0])  # what rehearsals before and within the last phase find is averaged
+    monkeypatch.setattr(TimeBudget, "_end", lambda *_, whole: (0.0, next(found)))
     trainer.work()
     progression = trainer.state.progression
-    assert 74 <= progression.elapsed <= 81  # 100 s less 1.1 × 20 s, and what a few looks at the clock take
+    assert progression.plan["judged"] == [10.0, 22.0, 16.0, 16.0]
+    assert 76 <= progression.elapsed <= 82  # 100 s less 1.1 × (4 + 16) s, and what a few looks at the clock take
     records = {record["name"]: record for record in progression.phases}
     assert records["era"]["images"] > records["regrow"]["images"] > records["seed"]["images"]
     rates = [row["learning_rate"] for row in progression.metrics if row["phase"] == "era"]
@@ -206,7 +208,7 @@ def test_a_resumed_run_keeps_its_time(tiny_dataset: Dataset, tiny_config: RunCon
     config = dataclasses.replace(tiny_config, budget=dataclasses.replace(tiny_config.budget, train_time="1h"))
     phases = phases_of(config)
     trainer = Trainer.start(config, tiny_dataset, phases, tmp_path, CPU, no_progress, lambda: 1000.0)
-    trainer.state.progression.plan = {"stretches": {"seed": [1.0, 2.0]}, "reserve": 5.0}
+    trainer.state.progression.plan = {"stretches": {"seed": [1.0, 2.0]}, "fixed": 1.0, "judged": [4.0]}
     trainer.state.progression.allotted = {"began": 990.0, "seconds": 500.0}
     trainer._save()
     resumed = Trainer.resume(config, tiny_dataset, phases, tmp_path, CPU, no_progress, lambda: 50.0)
