@@ -96,7 +96,7 @@ def blank_bank(task: Task, counts: Mapping[str, int]) -> Bank:
             weight = task.weight(path)
             bank.new_columns[path, group.name] = weight.new_zeros((weight.shape[0], count, weight.shape[2]))
         for path in group.followers:
-            shape: Tuple[int, ...] = task.model.get_submodule(path).weight.flatten(2).shape  # type: ignore[union-attr, operator]
+            shape: Tuple[int, ...] = task.model.get_submodule(path).weight.flatten(2).shape  # type: ignore[operator]
             bank.new_filters[path, group.name] = task.draw(count, *shape[1:]) * (2 / (shape[1] * shape[2])) ** 0.5
     return bank
 
@@ -138,10 +138,8 @@ def chosen_layouts(
 
 
 def first_batches(task: Task) -> Iterator[Tuple[Tensor, Tensor]]:
-    """The first ``config.batches`` batches, in pieces of ``config.micro_batch`` images: a widened network on a piece must
-    not need
-    more memory than training the present one on a batch."""
+    """The first ``config.batches`` batches, each in pieces of one size, at most ``config.micro_batch`` images: a widened network
+    on a piece must not need more memory than training the present one on a batch, and BatchNorm needs more than one image."""
     for views, labels in islice(task.batches(0), task.config.batches):
-        for start in range(0, len(labels), task.config.micro_batch):
-            stop = start + task.config.micro_batch
-            yield views[:, start:stop], labels[start:stop]
+        pieces = -(-len(labels) // task.config.micro_batch)
+        yield from zip(views.tensor_split(pieces, dim=1), labels.tensor_split(pieces))

@@ -48,7 +48,7 @@ def carried_momentum(graph: ChannelGraph, momentum: Mapping[str, Tensor], grown:
     carried = {}
     for name, parameter in grown.named_parameters():
         if name in momentum:
-            carried[name] = torch.zeros(parameter.shape, device=parameter.device)
+            carried[name] = torch.zeros_like(parameter, dtype=momentum[name].dtype, memory_format=torch.contiguous_format)
             _write_old(carried[name], momentum[name], graph, name, widths)
     return carried
 

@@ -48,8 +48,8 @@ def _moments(task: Task, pairs: List[Tuple[str, str]]) -> Dict[Tuple[str, str], 
     shapes: Dict[str, Tuple[int, ...]] = {}
     gradients: Dict[str, Tensor] = {}
     handles = []
-    producers, consumers = ({pair[side] for pair in pairs} for side in (0, 1))
-    for path in producers | consumers:
+    producers, consumers = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
+    for path in dict.fromkeys(producers + consumers):
 
         def before(module: nn.Module, given: Any, path: str = path) -> None:
             shapes[path] = tuple(given[0].shape)
@@ -62,19 +62,20 @@ def _moments(task: Task, pairs: List[Tuple[str, str]]) -> Dict[Tuple[str, str], 
 
         module = task.model.get_submodule(path)
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    weights: List[Tensor] = [task.model.get_submodule(path).weight for path in producers]  # type: ignore[misc]
     found: Dict[Tuple[str, str], Tensor] = {}
     try:
         for views, labels in first_batches(task):
-            task.objective(task.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels).backward()
+            loss = task.objective(task.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels)
+            torch.autograd.grad(loss, weights)  # calls the hooks and leaves no gradients behind
             for producer, consumer in pairs:
                 patches = _patches(task.model.get_submodule(producer), inputs[producer])
                 reader, features = task.model.get_submodule(consumer), task.graph.layers[consumer].features
                 moment = _moment(reader, patches, shapes[consumer], gradients[consumer], features)
-                found[producer, consumer] = found.get((producer, consumer), 0) + moment  # type: ignore[operator]
+                found[producer, consumer] = found.get((producer, consumer), 0) + moment
     finally:
         for handle in handles:
             handle.remove()
-        task.model.zero_grad(set_to_none=True)
     return found
 
 
@@ -86,22 +87,34 @@ def _patches(producer: nn.Module, x: Tensor) -> Tensor:
         padding = [side // 2 if producer.padding == "same" else 0 for side in reach]
         padding = padding if isinstance(producer.padding, str) else list(producer.padding)
         height = (x.shape[2] + 2 * padding[0] - reach[0] - 1) // stride[0] + 1
-        return F.unfold(x, kernel, dilation, tuple(padding), stride).unflatten(2, (height, -1))  # type: ignore[arg-type]
-    return x.movedim(-1, 1) if x.dim() == 4 else x[:, :, None, None]
+        return F.unfold(x, kernel, dilation, tuple(padding), stride).unflatten(2, (height, -1))
+    return _grid(x.movedim(-1, 1))
+
+
+def _grid(x: Tensor) -> Tensor:
+    """(B, C), (B, C, T) or (B, C, H, W) → (B, C, H, W)."""
+    return x[(...,) + (None,) * (4 - x.dim())]
 
 
 def _moment(consumer: nn.Module, patches: Tensor, shape: Tuple[int, ...], gradient: Tensor, features: int) -> Tensor:
     """Σ δ ⊗ patch over images and positions; poolings in between are taken as averages: (patch, outputs · kernel)."""
     if isinstance(consumer, nn.Conv2d):
-        patches = F.adaptive_avg_pool2d(patches, shape[2:])
         weight = patches.new_zeros((consumer.out_channels, patches.shape[1], *consumer.kernel_size)).requires_grad_()
         with torch.enable_grad():
-            out = F.conv2d(patches, weight, None, consumer.stride, consumer.padding, consumer.dilation)
+            pooled = _resized(patches, shape[2], shape[3])
+            out = F.conv2d(pooled, weight, None, consumer.stride, consumer.padding, consumer.dilation)
         (moment,) = torch.autograd.grad(out, weight, gradient)
         return moment.transpose(0, 1).flatten(1)
-    if gradient.dim() == 4:  # channels last
-        return torch.einsum("bphw,bhwo->po", F.adaptive_avg_pool2d(patches, shape[1:3]), gradient)
+    if gradient.dim() > 2:  # channels last, at one or two dimensions of positions
+        gradient = _grid(gradient.movedim(-1, 1))
+        return torch.einsum("bphw,bohw->po", _resized(patches, gradient.shape[2], gradient.shape[3]), gradient)
     side = int(features**0.5)
-    grid = (side, side) if side * side == features else (1, features)
-    pooled = F.adaptive_avg_pool2d(patches, grid).flatten(2)
-    return torch.einsum("bpf,bo->pof", pooled, gradient).flatten(1)
+    grid = (side, side) if side * side == features else (features, 1)
+    return torch.einsum("bpf,bo->pof", _resized(patches, *grid).flatten(2), gradient).flatten(1)
+
+
+def _resized(patches: Tensor, height: int, width: int) -> Tensor:
+    """Positions on another grid: in their order where there are as many, else averaged."""
+    if patches.shape[2] * patches.shape[3] == height * width:
+        return patches.flatten(2).unflatten(2, (height, width))
+    return F.adaptive_avg_pool2d(patches, (height, width))

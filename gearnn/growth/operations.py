@@ -8,6 +8,7 @@ from typing import Any, Optional, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.passes.shape_prop import TensorMetadata
 
 # Each entry of the result depends on that entry of the one input only.
 _POINTWISE_MODULES = (
@@ -52,7 +53,7 @@ def layer_kind(module: nn.Module) -> Optional[str]:
     base = layer_class(module)
     if base is None or misfit(module):
         return None
-    if base is nn.Conv2d and module.groups > 1:
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
         return "grouped"
     return "mixing" if base in (nn.Conv2d, nn.Linear) else "norm"
 
@@ -140,7 +141,7 @@ def written_sizes(node: fx.Node) -> Tuple[Any, ...]:
 def shape_of(node: fx.Node) -> Optional[Tuple[int, ...]]:
     """The shape of a node's value, if that is one tensor."""
     found = node.meta.get("tensor_meta")
-    return tuple(int(side) for side in found.shape) if hasattr(found, "shape") and node.op != "output" else None
+    return tuple(int(side) for side in found.shape) if isinstance(found, TensorMetadata) and node.op != "output" else None
 
 
 def name_of(node: fx.Node) -> str:

@@ -44,20 +44,19 @@ def marginal_gains(
         candidates: for each consumer, int64 (K,) positions of the candidates.
         block: this many consecutive candidates are taken together.
     """
-    products, grams = zip(*(_residual(*given) for given in zip(evidence, existing, candidates)))
-    products, grams = list(products), list(grams)
+    residuals = [_residual(*given) for given in zip(evidence, existing, candidates)]
     count = len(candidates[0])
     gains, left = torch.zeros(count, dtype=torch.float64), torch.ones(count // block, dtype=torch.bool)
     ceiling = float("inf")
     while left.any():
-        worth = sum(product.diagonal() / gram.diagonal() for product, gram in zip(products, grams))
-        by_block = worth.view(-1, block).sum(1).masked_fill(~left, -float("inf"))  # type: ignore[union-attr]
+        worth = torch.stack([product.diagonal() / gram.diagonal() for product, gram in residuals]).sum(0)
+        by_block = worth.view(-1, block).sum(1).masked_fill(~left, -float("inf"))
         best = int(by_block.argmax())
         left[best] = False
         ceiling = min(ceiling, float(by_block[best]))
         gains[best * block : (best + 1) * block] = ceiling / block
         for taken in range(best * block, (best + 1) * block):
-            for product, gram in zip(products, grams):
+            for product, gram in residuals:
                 _eliminate(product, gram, taken)
     return gains
 

@@ -68,9 +68,9 @@ def read_existing(shell: nn.Module, graph: ChannelGraph, widths: Dict[str, int],
     for path in dict.fromkeys(layer for group in graph.groups for layer in group.consumers):
         layer, module = graph.layers[path], shell.get_submodule(path)
         columns = old_channels(layer.inputs, widths)[:, None] * layer.features + torch.arange(layer.features)
-        device = module.weight.device  # type: ignore[union-attr]
+        device: torch.device = module.weight.device  # type: ignore[assignment]
         reader = Reader(layer, copy.deepcopy(module), size(layer.outputs, {}), columns.flatten().to(device), widths)
-        module.forward = _forward(module, reader, collect)  # type: ignore[assignment]
+        module.forward = _forward(module, reader, collect)
         readers[path] = reader
     return readers
 

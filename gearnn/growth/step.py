@@ -17,7 +17,8 @@ from gearnn.growth.decision import GrowthDecision
 from gearnn.growth.graph import ChannelGraph, trace_channels
 from gearnn.growth.growers import find_grower
 from gearnn.growth.select import select
-from gearnn.growth.surgery import widened_model
+from gearnn.growth.surgery import Bank, widened_model
+from gearnn.growth.tracing import evaluating
 from gearnn.losses import consistency_loss
 
 Loader = Iterable[Tuple[Tensor, Tensor]]
@@ -102,13 +103,9 @@ def grow(
     limits = constraints(budget, model, graph, work, largest_widths(graph, offered, config.round_to))
     limits = tuple(toward(limit, graph, limit_fraction) for limit in limits)
     check_reach(graph, limits, offered, config.round_to)
-    was_training = model.training
-    model.eval()
-    try:
-        task = Task(model, graph, feed, objective, config, torch.Generator().manual_seed(seed))
+    task = Task(model, graph, feed, objective, config, torch.Generator().manual_seed(seed))
+    with evaluating(model):
         offer = entry.propose(task)
-    finally:
-        model.train(was_training)
     predicted = limits
     for _ in range(_ATTEMPTS):
         decision = select(
@@ -125,9 +122,8 @@ def grow(
 
 def apply(task: Task, offer: Offer, decision: GrowthDecision, momentum: Mapping[str, Tensor]) -> Growth:
     """The grown network, and the optimizer's state for it."""
-    model, graph, bank = task.model, task.graph, offer.bank
-    if offer.paired:
-        _silence_halves(graph, offer, decision)
+    model, graph = task.model, task.graph
+    bank = _without_lone_halves(graph, offer.bank, decision) if offer.paired else offer.bank
     grown = widened_model(model, graph, bank, chosen_layouts(graph, decision, offer.splitting, task.device()))
     widths = {growth.name: growth.after for growth in decision.groups}
     carried = carried_momentum(graph, momentum, grown, widths)
@@ -147,13 +143,16 @@ def _checked(limit: Constraint, growth: Growth) -> Check:
     return Check(limit.name, limit.unit, limit.cost(growth.decision.widths()), limit.measure(growth.model))
 
 
-def _silence_halves(graph: ChannelGraph, offer: Offer, decision: GrowthDecision) -> None:
+def _without_lone_halves(graph: ChannelGraph, bank: Bank, decision: GrowthDecision) -> Bank:
     """A new neuron that was picked without the one that cancels it starts unread."""
+    columns = dict(bank.new_columns)
     for group, growth in zip(graph.groups, decision.groups):
         blocks = {new // group.block for new in growth.new}
         lone = [new for new in growth.new if (new // group.block) ^ 1 not in blocks]
         for path in group.consumers:
-            offer.bank.new_columns[path, group.name][:, lone] = 0
+            columns[path, group.name] = columns[path, group.name].clone()
+            columns[path, group.name][:, lone] = 0
+    return replace(bank, new_columns=columns)
 
 
 def _as_views(loader: Loader) -> Batches:

@@ -59,7 +59,7 @@ class Bank:
     def tensors(self) -> List[Tensor]:
         """All candidate weights; statistics are none."""
         parts = (self.split, self.new_rows, self.new_columns, self.new_filters)
-        return [tensor for part in parts for tensor in part.values()]  # type: ignore[attr-defined]
+        return [tensor for part in parts for tensor in part.values()]
 
 
 def matrix_view(module: nn.Module, in_channels: int) -> Tensor:
@@ -90,13 +90,11 @@ def widened_state(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Ma
                 new = {
                     span.group: bank.new_stats[path, span.group][row]
                     for span in layer.outputs
-                    if row is not None and span.group and (path, span.group) in bank.new_stats
+                    if row is not None and span.group is not None and (path, span.group) in bank.new_stats
                 }
                 state[f"{path}.{name}"] = _picked(values, layer.outputs, layouts, new, value)
         if layer.kind == "grouped":
-            filters = {
-                span.group: bank.new_filters[path, span.group] for span in layer.outputs if (path, span.group) in bank.new_filters
-            }
+            filters = {span.group: bank.new_filters[path, span.group] for span in layer.outputs if span.group is not None}
             state[f"{path}.weight"] = _picked(state[f"{path}.weight"].flatten(2), layer.outputs, layouts, filters, 0.0).unflatten(
                 2, module.kernel_size
             )
@@ -151,15 +149,15 @@ def widened_model(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Ma
     """The grown network itself: a new module of the same class, in the same train or eval mode, with its own weights."""
     state = widened_state(model, graph, bank, layouts)
     grown = widened_shell(model, graph, layouts)
-    for path, module in grown.named_modules():
-        for name in list(module._parameters):
-            parameter = module._parameters[name]
+    for layer in _touched(graph):  # all else is as it was, tied weights and buffers that are not saved included
+        module = grown.get_submodule(layer.path)
+        for name, parameter in module._parameters.items():
             if parameter is not None:
-                fresh = state[f"{path}.{name}" if path else name].detach().clone().contiguous()
+                fresh = state[f"{layer.path}.{name}"].detach().clone().contiguous()
                 module._parameters[name] = nn.Parameter(fresh, requires_grad=parameter.requires_grad)
-        for name in list(module._buffers):
-            if module._buffers[name] is not None:
-                module._buffers[name] = state[f"{path}.{name}" if path else name].detach().clone()
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = state[f"{layer.path}.{name}"].detach().clone()
     return grown
 
 
