@@ -98,14 +98,14 @@ def judge(name: str, cache: Path, threads: int, count: int, times: float, rounds
 
 
 def show(result: Dict[str, Any]) -> None:
-    title = f"{result['name']}, {result['threads']} thread(s), load {result['load']:.1f}"
-    print(f"{title}: seed {result['seed_ms']:.3f} ms; profiled in {result['profile_seconds']:.1f} s, from the cache in")
+    seconds = f"profiled in {result['profile_seconds']:.1f} s, read from the cache in {result['cached_seconds']:.2f} s"
     print(
-        f"  {result['cached_seconds']:.2f} s.  predicted   measured p50   error   spread of the rounds   [ms, median of rounds]"
+        f"{result['name']}, {result['threads']} thread(s), load {result['load']:.1f}: seed {result['seed_ms']:.3f} ms; {seconds}"
     )
+    print("  predicted     median of the rounds' p50   lowest of them     spread  widths")
     for row in result["choices"]:
-        figures = (row["predicted_ms"], row["p50_ms"], row["error"], row["spread"])
-        print("           {:10.3f}   {:12.3f}   {:+6.1%}   {:6.1%}".format(*figures), row["widths"])
+        figures = [row[name] for name in ("predicted_ms", "p50_ms", "error", "lowest_ms", "error_to_lowest", "spread")]
+        print("  {:6.3f} ms {:13.3f} ms {:+7.1%} {:7.3f} ms {:+7.1%}  {:7.1%} ".format(*figures), row["widths"])
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -22,7 +22,7 @@ OPS = ("conv", "linear", "elementwise")
 _OPSET, _IR_VERSION = 13, 7
 _MANY = 8  # copies of a small layer; larger ones stand out of the noise with fewer
 _COPIED_BYTES = 24 << 20  # of the weights of all copies of one layer
-_CALL_SECONDS = 4e-4  # a longer call is rarely left alone on a busy machine
+_CALL_SECONDS = 8e-4  # a longer call is rarely left alone on a busy machine
 _LOADED, _LOADED_BYTES = 32, 64 << 20  # layers, and their weights, in memory at a time
 
 

@@ -19,11 +19,12 @@ def blank_model(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]
     blank = widened_shell(model, graph, layouts)
     for path in graph.layers:
         module = blank.get_submodule(path)
-        for kind in (module._parameters, module._buffers):
-            for name, tensor in kind.items():
-                if tensor is not None and tensor.dim():
-                    fresh = torch.empty(_wanted_shape(module, tensor.dim()), dtype=tensor.dtype, device=tensor.device)
-                    kind[name] = nn.Parameter(fresh) if isinstance(tensor, nn.Parameter) else fresh
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(parameter.new_empty(_wanted_shape(module, parameter.dim())))
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.dim():
+                module._buffers[name] = buffer.new_empty(_wanted_shape(module, buffer.dim()))
         module.reset_parameters()  # type: ignore[operator]
     return blank
 

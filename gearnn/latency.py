@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -124,7 +125,8 @@ def summed_layers(
         grids.append(surface_shapes(alike[0].shape, (min(into), max(into)), (min(out), max(out)), block))
     table.measure([shape for _, _, rows in grids for row in rows for shape in row], progress)
     surfaces = [
-        Surface(rows, columns, [[table.seconds(shape) for shape in row] for row in shapes]) for rows, columns, shapes in grids
+        Surface(rows, columns, np.array([[table.seconds(shape) for shape in row] for row in shapes]))
+        for rows, columns, shapes in grids
     ]
     parts = list(zip(kinds.values(), surfaces))
 

@@ -81,7 +81,7 @@ def test_layers_are_loaded_in_batches_of_bounded_memory():
     batches = list(layers._batches(shapes))
     assert [shape for batch in batches for shape in batch] == shapes
     assert max(map(len, batches)) == 32
-    assert all(batch.count(heavy) <= 2 for batch in batches)
+    assert all(batch.count(heavy) <= 3 for batch in batches)
 
 
 @pytest.mark.parametrize(
