@@ -193,9 +193,14 @@ def resolved(config: RunConfig) -> RunConfig:
     budget = parsed(config.budget)
     if budget.growth_ratio == preset(config.preset).budget.growth_ratio and _limits(budget, without=("growth_ratio",)):
         budget = dataclasses.replace(budget, growth_ratio=None)  # an option that was given takes the place of the preset's budget
-    if not _limits(budget):
-        budget = dataclasses.replace(budget, growth_ratio=PAPER_GROWTH_RATIO.get(config.arch, 0.9))
+    budget = with_default(budget, config.arch)
     return dataclasses.replace(config, data=data.absolute() if data else None, out=out, budget=budget)
+
+
+def with_default(budget: Budget, arch: str) -> Budget:
+    """The budget, with the paper's growth ratio where nothing else limits the widths."""
+    budget = parsed(budget)
+    return budget if _limits(budget) else dataclasses.replace(budget, growth_ratio=PAPER_GROWTH_RATIO.get(arch, 0.9))
 
 
 def parsed(budget: Budget) -> Budget:

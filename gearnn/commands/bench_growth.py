@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from gearnn.commands.parsing import parse, print_json
-from gearnn.config import Budget, GrowthConfig, Optimizer
+from gearnn.config import Budget, GrowthConfig, Optimizer, with_default
 from gearnn.errors import UserError
 
 
@@ -42,7 +42,8 @@ class BenchGrowthArguments:
     limit_test: Optional[int] = None
     flip: bool = True
     """Random horizontal flips: turn off for digits, letters, signs."""
-    budget: Budget = field(default_factory=lambda: Budget(growth_ratio=0.9))
+    budget: Budget = field(default_factory=Budget)
+    """By default the paper's growth ratio for the network."""
     growth: GrowthConfig = field(default_factory=GrowthConfig)
     optimizer: Optimizer = field(default_factory=Optimizer)
     device: str = "auto"
@@ -78,7 +79,8 @@ def main(arguments: List[str]) -> int:
             progress=progress,
         )
         check_batch_size(dataset, options.optimizer.batch_size)
-        setting = Setting(**{name: getattr(options, name) for name in Setting.__dataclass_fields__})
+        given = {name: getattr(options, name) for name in Setting.__dataclass_fields__}
+        setting = Setting(**{**given, "budget": with_default(options.budget, options.arch)})
         results = bench_growth(
             dataset, setting, options.out, growers=options.growers, seeds=options.seeds, device=device, progress=progress
         )
@@ -99,6 +101,7 @@ def _settings(options: BenchGrowthArguments) -> Dict[str, Any]:
     return {
         "data": str(options.data) if options.data else None,
         **{name: value for name, value in asdict(options).items() if name not in ignored},
+        "budget": asdict(with_default(options.budget, options.arch)),
     }
 
 
