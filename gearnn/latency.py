@@ -142,48 +142,6 @@ def recalibrated(cost: Cost, measured: float, predicted: float) -> Cost:
     return lambda widths: factor * cost(widths)
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A choice of widths: milliseconds as predicted when it was made, and of its engine."""
-
-    widths: Mapping[str, int]
-    predicted: float
-    measured: float
-
-
-def choose_within(
-    limit: float,
-    cost: Cost,
-    choose: Callable[[Cost], Choice],
-    widths_of: Callable[[Choice], Mapping[str, int]],
-    measure: Callable[[Mapping[str, int]], float],
-    *,
-    attempts: int = 3,
-) -> Tuple[Choice, Tuple[Trial, ...]]:
-    """Choose widths, measure their engine, and choose again with the cost recalibrated while it is above the limit.
-
-    Args:
-        limit: milliseconds.
-        choose: the selection under a latency cost; each call makes a choice.
-        widths_of: the group widths of a choice.
-        measure: milliseconds of the engine at these widths, such as `measure_latency` of `gearnn.blank.blank_model`.
-        attempts: choices made at most.
-
-    Returns:
-        The last choice, which is above the limit only if none was within it, and all trials.
-    """
-    trials: List[Trial] = []
-    for _ in range(attempts):
-        choice = choose(cost)
-        widths = widths_of(choice)
-        trial = Trial(widths, cost(widths), measure(widths))
-        trials.append(trial)
-        if trial.measured <= limit:
-            break
-        cost = recalibrated(cost, trial.measured, trial.predicted)
-    return choice, tuple(trials)
-
-
 def measure_latency(
     model: nn.Module, example_shape: Shape, threads: int, *, rounds: int = 3, iterations: int = 100, seconds: float = 1.0
 ) -> float:

@@ -9,7 +9,7 @@ from gearnn.blank import blank_model
 from gearnn.engine.layer_table import LayerTable
 from gearnn.engine.layers import LayerShape
 from gearnn.growth.graph import trace_channels
-from gearnn.latency import choose_within, latency_cost, layer_sites, measure_latency, recalibrated, summed_layers
+from gearnn.latency import latency_cost, layer_sites, measure_latency, recalibrated, summed_layers
 from gearnn.models import create_model, scaled_widths
 
 IMAGE = (3, 16, 16)
@@ -134,26 +134,6 @@ def test_recalibrated_cost_gives_what_was_measured():
     cost = recalibrated(lambda widths: 0.1 * widths["a"], measured=3.0, predicted=2.0)
     assert cost({"a": 20}) == pytest.approx(3.0)
     assert cost({"a": 40}) == pytest.approx(6.0)
-
-
-@pytest.mark.parametrize(("slowness", "trials"), [(0.9, 1), (1.5, 2)])
-def test_choices_above_the_limit_are_made_again(slowness, trials):
-    def choose(cost):
-        return max(width for width in range(8, 200) if cost({"a": width}) <= 5)
-
-    width, tried = choose_within(
-        5.0, lambda widths: widths["a"] / 20, choose, lambda choice: {"a": choice}, lambda widths: slowness * widths["a"] / 20
-    )
-    assert len(tried) == trials
-    assert tried[-1].measured <= 5
-    assert tried[-1].widths == {"a": width}
-    assert tried[0].predicted == pytest.approx(5.0)
-
-
-def test_choosing_ends_after_the_attempts_with_what_was_measured():
-    choice, tried = choose_within(5.0, lambda w: 4.0, lambda cost: "same", lambda choice: {}, lambda w: 9.0)
-    assert choice == "same"
-    assert [trial.measured for trial in tried] == [9.0] * 3
 
 
 def test_predicted_and_measured_latency_agree_roughly_on_this_machine(tmp_path):
