@@ -208,11 +208,11 @@ def _remarks(trainer: Trainer) -> List[str]:
     if trainer.state.progression.growth.get("bound_by") == "candidates":
         remarks.append("Growth used up its candidates before the budget: raise --growth.new-candidates to grow further.")
     limits = {usage["name"]: usage["limit"] for usage in trainer.state.progression.growth.get("budget", [])}
-    for check in trainer.state.progression.growth.get("checks", []):
-        if check["measured"] > limits[check["name"]]:
-            excess = 100 * (check["measured"] / limits[check["name"]] - 1)
+    for found in trainer.state.progression.growth.get("checks", []):
+        if found["measured"] > limits[found["name"]]:
+            excess = 100 * (found["measured"] / limits[found["name"]] - 1)
             remarks.append(
-                f"The grown network's {check['name']} was measured {excess:.1f} % above its limit: lower the limit by as much."
+                f"The grown network's {found['name']} was measured {excess:.1f} % above its limit: lower the limit by as much."
             )
     if trainer.device.type == "cpu":
         remarks.append("Peak memory on a CPU is that of the whole process, data included.")
