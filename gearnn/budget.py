@@ -84,7 +84,7 @@ def constraints(
     budget, seed, found = parsed(budget), graph.widths(), []
     if budget.growth_ratio is not None:
         widths = width_cost(graph)
-        limit = int((1 + budget.growth_ratio) * widths(seed))
+        limit = float(int((1 + budget.growth_ratio) * widths(seed)))
         found.append(Constraint("summed widths", "", widths, limit, "--budget.growth-ratio"))
     if budget.params is not None:
         found.append(Constraint("parameters", "", parameter_cost(model, graph), float(budget.params), "--budget.params"))
@@ -95,12 +95,12 @@ def constraints(
         found.append(Constraint("model bytes", "bytes", cost, float(budget.size), "--budget.size"))
     if budget.train_memory is not None:
         cost = memory_cost(model, graph, work.batch_size * work.views)
-        limit, option = float(budget.train_memory), "--budget.train-memory"
-        found.append(Constraint("training memory", "bytes", cost, limit, option, lambda grown: _memory(grown, work)))
+        memory = Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory")
+        found.append(replace(memory, measure=lambda grown: _memory(grown, work)))
     if budget.latency_ms is not None:
         cost = latency_cost(graph, model, work.shape(), threads=work.threads, largest=largest, deploy=work.deploy)
-        limit, option = budget.latency_ms, "--budget.latency-ms"
-        found.append(Constraint("latency", "ms", cost, limit, option, lambda grown: _latency(grown, work)))
+        latency = Constraint("latency", "ms", cost, budget.latency_ms, "--budget.latency-ms")
+        found.append(replace(latency, measure=lambda grown: _latency(grown, work)))
     if not found:
         raise UserError("a budget needs a limit, such as growth_ratio=0.9, params='1M', macs, size, train_memory or latency_ms")
     return tuple(found)
