@@ -10,21 +10,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gearnn.budget import cost_and_limit
-from gearnn.config import Budget, GrowthConfig
+from gearnn.config import GrowthConfig
 from gearnn.errors import UserError
+from gearnn.growth.candidates import Task, chosen_layouts
 from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores
-from gearnn.growth.firefly import chosen_layouts, propose, score_candidates, train_candidates
+from gearnn.growth.firefly import SPLITTING, _propose, _score, _train, firefly
 from gearnn.growth.graph import ChannelGraph, trace_channels
-from gearnn.growth.select import select
 from gearnn.growth.surgery import Bank, Layout, widened_model, widened_shell, widened_state
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-NAMES = ["vgg19", "mobilenet_v1", "resnet18"]
+NAMES = ["vgg19", "mobilenet_v1", "resnet18", "dense", "inverted_residual"]
+EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 
 def objective(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits[0], labels)
+
+
+def task_of(model: nn.Module, graph: ChannelGraph, batches: Callable, loss_of: Objective = objective, **given: float) -> Task:
+    """Given a network and its data; scoring looks at epoch 1."""
+    return Task(model, graph, batches, loss_of, GrowthConfig(**given), torch.Generator().manual_seed(0))  # type: ignore[arg-type]
 
 
 def _layouts(graph: ChannelGraph, bank: Bank, scales: Dict[str, Tuple[Tensor, Tensor]]) -> Dict[str, Layout]:
@@ -60,18 +65,19 @@ def by_autograd(model: nn.Module, graph: ChannelGraph, bank: Bank, batches: Call
 
 
 def doubled(bank: Bank, scale: float = 1.0) -> Bank:
-    return Bank(*({layer: tensor.double() * scale for layer, tensor in part.items()} for part in vars(bank).values()))
+    return Bank(*({place: tensor.double() * scale for place, tensor in part.items()} for part in vars(bank).values()))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_the_derivative_of_the_loss(name: str, small_network: Callable[[str], nn.Module], images: Tensor) -> None:
     """Fading a candidate in by y changes the loss by score · y to first order: splits and new neurons, by finite differences."""
     model = small_network(name).double()
-    graph = trace_channels(model)
-    bank = doubled(propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0)), 10)
+    graph = trace_channels(model, EXAMPLE.double())
     labels = torch.arange(16) % 10
-    scores = score_candidates(model, graph, bank, lambda epoch: [(images.double()[None], labels)], objective, 0)
-    group = graph.groups[2]
+    task = task_of(model, graph, lambda epoch: [(images.double()[None], labels)])
+    bank = doubled(_propose(task), 10)
+    scores = _score(task, bank)
+    group = graph.groups[min(2, len(graph.groups) - 1)]
 
     def loss_with(kind: int, neuron: int, scale: float) -> float:
         scales = _scales(graph, bank)
@@ -84,25 +90,24 @@ def test_scores_are_the_derivative_of_the_loss(name: str, small_network: Callabl
     for kind, found in enumerate((scores[group.name].split, scores[group.name].new)):
         for neuron in (int(found.abs().argmax()), 0, 3):
             slope = (loss_with(kind, neuron, step) - loss_with(kind, neuron, -step)) / (2 * step)
-            assert found[neuron].item() == pytest.approx(slope, rel=1e-3, abs=1e-8)
+            assert found[neuron].item() == pytest.approx(slope, rel=3e-3, abs=1e-8)  # kinks are crossed
         assert found.abs().max() > 1e-5
     assert objective(model(images.double())[None], labels).item() == pytest.approx(loss_with(0, 0, 0.0), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_and_decisions_are_those_of_autograd(
-    name: str, small_network: Callable[[str], nn.Module], batches: Callable
-) -> None:
+def test_scores_are_those_of_autograd(name: str, small_network: Callable[[str], nn.Module], batches: Callable) -> None:
     model = small_network(name)
-    graph = trace_channels(model)
-    bank = propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
-    single = score_candidates(model, graph, bank, batches, objective, 0)
+    graph = trace_channels(model, EXAMPLE)
+    task = task_of(model, graph, batches)
+    bank = _propose(task)
+    single = _score(task, bank)
     model, bank = model.double(), doubled(bank)
 
     def wide(epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:
         return ((views.double(), labels) for views, labels in batches(epoch))
 
-    found = score_candidates(model, graph, bank, wide, objective, 0)
+    found = _score(task_of(model, graph, wide), bank)
     expected = by_autograd(model, graph, bank, wide, objective)
     everything = [one for scores in expected.values() for one in (scores.split, scores.new)]
     largest = max(one.abs().max().item() for one in everything)
@@ -111,19 +116,6 @@ def test_scores_and_decisions_are_those_of_autograd(
             reference = getattr(expected[group.name], kind)
             torch.testing.assert_close(getattr(found[group.name], kind), reference, rtol=1e-9, atol=1e-13 * largest)
             torch.testing.assert_close(getattr(single[group.name], kind), reference, rtol=1e-3, atol=1e-5 * largest)
-
-    def settled(scores: Dict[str, Scores]) -> Dict[str, Scores]:
-        """Without the rounding errors of candidates that change nothing: splits of a neuron that is linear on all the data."""
-        return {
-            name: Scores(*(torch.where(one.abs() < 1e-11 * largest, 0.0, one).numpy() for one in (pair.split, pair.new)))
-            for name, pair in scores.items()
-        }
-
-    for budget in (Budget(growth_ratio=0.9), Budget(params=150_000)):
-        for round_to in (1, 8):
-            bought = [select(graph, settled(s), *cost_and_limit(budget, model, graph), round_to) for s in (found, expected)]
-            picks = [[(group.split, group.new) for group in decision.groups] for decision in bought]
-            assert picks[0] == picks[1]
 
 
 class _Flattening(nn.Module):
@@ -144,11 +136,12 @@ class _Flattening(nn.Module):
 def test_any_layer_that_reads_channels_is_scored(images: Tensor) -> None:
     torch.manual_seed(0)
     model = _Flattening().double()
-    graph = trace_channels(model)
+    graph = trace_channels(model, images.double()[:1, :, ::4, ::4])
     assert [group.consumers for group in graph.groups] == [("second",), ("hidden",), ("head",)]
-    bank = doubled(propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0)), 10)
     pairs = [(images.double()[None, :, :, ::4, ::4], torch.arange(16) % 10)]
-    found = score_candidates(model, graph, bank, lambda epoch: pairs, objective, 0)
+    task = task_of(model, graph, lambda epoch: pairs)
+    bank = doubled(_propose(task), 10)
+    found = _score(task, bank)
     expected = by_autograd(model, graph, bank, lambda epoch: pairs, objective)
     for name, scores in expected.items():
         for kind in ("split", "new"):
@@ -161,38 +154,37 @@ def test_training_candidates_lowers_the_loss_and_leaves_the_network_alone(
 ) -> None:
     model = small_network("vgg19")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    graph = trace_channels(model)
-    config = GrowthConfig(epochs=15, learning_rate=3e-3)
-    bank = propose(model, graph, config, torch.Generator().manual_seed(0))
+    graph = trace_channels(model, EXAMPLE)
+    task = task_of(model, graph, batches, epochs=15, learning_rate=3e-3)
+    bank = _propose(task)
     untrained = {layer: tensor.clone() for layer, tensor in bank.split.items()}
-    train_candidates(model, graph, bank, batches, objective, config)
+    _train(task, bank)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert any(not torch.equal(tensor, untrained[layer]) for layer, tensor in bank.split.items())
     everything = tuple(
         GroupGrowth(g.name, g.width, 0, tuple(range(g.width)), tuple(range(len(bank.new_rows[g.name]))), 0.0)
         for g in graph.groups
     )
-    layouts = chosen_layouts(graph, GrowthDecision(everything, "", 0, 0, 0, ""), torch.device("cpu"))
+    layouts = chosen_layouts(graph, GrowthDecision(everything, (), ""), SPLITTING, torch.device("cpu"))
     labels = torch.arange(16) % 10
     grown_loss = objective(widened_model(model, graph, bank, layouts)(images)[None], labels)
-    assert grown_loss < objective(model(images)[None], labels) - 0.05
+    assert grown_loss < objective(model(images)[None], labels) - 0.03
 
 
 def test_split_scores_see_the_curvature(small_network: Callable[[str], nn.Module], batches: Callable) -> None:
     model = small_network("vgg19")
-    graph = trace_channels(model)
-    bank = propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
-    splits = torch.cat([score.split for score in score_candidates(model, graph, bank, batches, objective, 0).values()])
+    graph = trace_channels(model, EXAMPLE)
+    task = task_of(model, graph, batches)
+    bank = _propose(task)
+    splits = torch.cat([score.split for score in _score(task, bank).values()])
     assert splits.isfinite().all()
     assert splits.abs().max() > 1e-6
     still = Bank({k: torch.zeros_like(v) for k, v in bank.split.items()}, bank.new_rows, bank.new_columns, bank.new_filters)
-    unsplit = score_candidates(model, graph, still, batches, objective, 0)
-    assert max(score.split.abs().max() for score in unsplit.values()) < 1e-6
+    assert max(score.split.abs().max() for score in _score(task, still).values()) < 1e-6
 
 
 def test_a_diverging_loss_is_an_error(small_network: Callable[[str], nn.Module], batches: Callable) -> None:
     model = small_network("vgg19")
-    graph = trace_channels(model)
-    bank = propose(model, graph, GrowthConfig(), torch.Generator().manual_seed(0))
+    graph = trace_channels(model, EXAMPLE)
     with pytest.raises(UserError, match="not finite"):
-        train_candidates(model, graph, bank, batches, lambda logits, labels: logits.sum() * float("nan"), GrowthConfig())
+        firefly(task_of(model, graph, batches, lambda logits, labels: logits.sum() * float("nan")))
