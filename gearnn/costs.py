@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Tuple
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
+import numpy as np
 from torch import nn
 
 from gearnn.growth.graph import ChannelGraph, Layer, Span, size
@@ -12,6 +13,7 @@ from gearnn.growth.graph import ChannelGraph, Layer, Span, size
 Widths = Mapping[str, int]
 Cost = Callable[[Widths], float]
 """Channel-group widths → the budgeted quantity."""
+_ONE = (Span(None, 1),)
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,35 @@ class Term:
     right: Tuple[Span, ...] = ()
 
 
-def total(terms: List[Term], constant: float = 0) -> Cost:
+def counted(terms: Sequence[Term]) -> Callable[[Widths], np.ndarray]:
+    """Every term's value as a function of the widths: float64 (len(terms),), exact up to 2⁵³."""
+    traced = {span.group: span.width for term in terms for span in (*term.left, *term.right) if span.group is not None}
+    factors = np.array([term.factor for term in terms], np.float64)
+    left, right = (_linear([getattr(term, side) or _ONE for term in terms], list(traced)) for side in ("left", "right"))
+
+    def values(widths: Widths) -> np.ndarray:
+        present = np.array([widths.get(name, width) for name, width in traced.items()], np.float64)
+        return factors * (left[0] + left[1] @ present) * (right[0] + right[1] @ present)
+
+    return values
+
+
+def total(terms: Sequence[Term], constant: float = 0) -> Cost:
     """The sum of some terms as a function of the widths."""
+    values = counted(terms)
+    return lambda widths: constant + float(values(widths).sum())
 
-    def cost(widths: Widths) -> float:
-        return constant + sum(
-            term.factor * size(term.left, widths) * (size(term.right, widths) if term.right else 1) for term in terms
-        )
 
-    return cost
+def _linear(sides: Sequence[Tuple[Span, ...]], names: List[str]) -> Tuple[np.ndarray, np.ndarray]:
+    """Channels as a linear function of the widths of the named groups: constants (n,) and a matrix (n, groups)."""
+    constants, matrix = np.zeros(len(sides)), np.zeros((len(sides), len(names)))
+    for row, spans in enumerate(sides):
+        for span in spans:
+            if span.group is None:
+                constants[row] += span.width
+            else:
+                matrix[row, names.index(span.group)] += 1
+    return constants, matrix
 
 
 def weight_terms(model: nn.Module, layer: Layer) -> List[Term]:

@@ -18,6 +18,8 @@ from gearnn.training import make_optimizer
 def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, views: int = 1) -> float:
     """Peak bytes in a step of SGD with momentum on random images: weights, gradients, momentum, activations, the batch.
 
+    A step does what `gearnn.training.train_epoch` does: the gradients of the one before are freed after the forward pass.
+
     On CUDA it is the allocator's own peak. On a CPU the allocations of a step are traced and added up; what convolution libraries
     take for themselves past torch's allocator, and the process itself, are not in it.
 
@@ -36,16 +38,24 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
-    step()  # the optimizer's buffers
+    def steps() -> None:
+        step()
+        step()  # starts with gradients there
+
+    try:
+        step()  # the optimizer's buffers
+    except RuntimeError:  # a view in the network that needs channels first
+        images = images.contiguous()
+        step()
+    optimizer.zero_grad(set_to_none=True)  # what is freed in the trace must have been allocated in it
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats(images.device)
         before = torch.cuda.memory_allocated(images.device)
-        step()
+        steps()
         rise = float(torch.cuda.max_memory_allocated(images.device) - before)
     else:
-        rise = _traced_peak(step)
+        rise = _traced_peak(steps)
     kept = [*model.parameters(), *model.parameters(), *model.buffers(), images]  # parameters again for their momentum
     return rise + sum(tensor.numel() * tensor.element_size() for tensor in kept)
 

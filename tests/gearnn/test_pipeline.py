@@ -95,11 +95,21 @@ def test_images_in_network_engine_and_report_out(npz: Path, tmp_path: Path, caps
     assert (out / "report.html").exists()
 
 
-@pytest.mark.parametrize("arch", ["mobilenet_v1", "resnet18"])
-def test_gearnn_1_on_the_other_networks(arch: str, npz: Path, tmp_path: Path) -> None:
-    out = tmp_path / arch
-    assert main(_arguments(npz, out, "--arch", arch, "--method", "gearnn-1", "--epochs.seed", "2")) == 0
+@pytest.mark.parametrize(("arch", "shots", "grower"), [("mobilenet_v1", 1, "osg"), ("resnet18", 2, "variance_transfer")])
+def test_gearnn_1_on_the_other_networks(arch: str, shots: int, grower: str, npz: Path, tmp_path: Path) -> None:
+    out, more = tmp_path / arch, ("--shots", str(shots), "--grower", grower, "--epochs.seed", "2")
+    assert main(_arguments(npz, out, "--arch", arch, "--method", "gearnn-1", *more)) == 0
     result = json.loads((out / "result.json").read_text())
-    assert [network["name"] for network in result["networks"]] == ["seed", "robust"]
+    last = "regrow" if shots == 1 else "regrow-2"
+    assert [(network["name"], network["phase"]) for network in result["networks"]] == [("seed", "seed"), ("robust", last)]
     assert result["engine"]["comparison"]["max_abs"] < 1e-4
     assert result["params_final"] > result["params_seed"]
+    assert result["growth"]["budget"][0]["before"] < result["growth"]["budget"][0]["after"]
+    assert (out / "report.html").exists()
+
+
+def test_a_time_too_short_is_refused_and_leaves_no_run(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "hasty"
+    assert main(_arguments(npz, out, "--budget.train-time", "1s")) == 2
+    assert "give at least" in capsys.readouterr().err
+    assert not (out / "config.json").exists()
