@@ -128,7 +128,7 @@ class RunConfig:
     """vgg19, mobilenet_v1 or resnet18."""
     method: Method = "gearnn-2"
     """gearnn-2 trains clean and then robust; gearnn-1 trains on augmented data throughout."""
-    grower: Grower = "osg"
+    grower: Grower = "random"
     """What proposes and scores candidates: osg, firefly, gradmax, variance_transfer, net2net or random."""
     shots: Union[int, Literal["auto"]] = 1
     """Growth steps in which the budget is reached, each with training after it; auto stops when it no longer pays."""

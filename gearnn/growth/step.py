@@ -63,7 +63,7 @@ def grow(
     budget: Budget,
     *,
     example_input: Optional[Tensor] = None,
-    grower: str = "osg",
+    grower: str = "random",
     config: Optional[GrowthConfig] = None,
     objective: Objective = consistency_loss,
     momentum: Optional[Mapping[str, Tensor]] = None,
@@ -79,7 +79,7 @@ def grow(
             (J, B, C, H, W), labels (B,)).
         budget: of the grown network; growth takes what lowers the loss most for it.
         example_input: (1, C, H, W), what the network takes; by default the first image of the first batch.
-        grower: a name in `gearnn.growth.growers.GROWERS`.
+        grower: a name in `gearnn.growth.growers.GROWERS`; docs/growth.md compares them.
         objective: logits (J, B, K) and labels → loss; cross-entropy where J is 1.
         momentum: the optimizer's buffers by parameter name, carried over for old weights.
         limit_fraction: of the way from the present cost to the budget, on a logarithmic scale; below 1 for a step of several.

@@ -59,7 +59,7 @@ def test_wrong_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture) -
         (["run", "--resume"], "no run to resume"),
         (["run", "--epochs.seed", "0"], "at least 1 epoch"),
         (["demo", "--optimizer.batch-size", "5000"], "5000"),
-        (["demo", "--budget.params", "10"], "already has"),
+        (["demo", "--budget.params", "10"], "buys no growth: the network has"),
         (["evaluate", "absent.onnx"], "absent.onnx"),
         (["export", "absent.safetensors"], "absent.safetensors"),
         (["profile", "absent.onnx"], "absent.onnx"),

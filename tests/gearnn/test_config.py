@@ -89,7 +89,7 @@ def test_growth_in_steps_is_understood_on_the_command_line() -> None:
     def parsed_config(options: str) -> RunConfig:
         return parse(RunArguments, options.split(), "run", RunArguments(RunConfig())).config
 
-    assert (RunConfig().grower, RunConfig().shots) == ("osg", 1)
+    assert (RunConfig().grower, RunConfig().shots) == ("random", 1)
     auto = parsed_config("--shots auto --grower variance_transfer --growth.min-gain 1 --growth.newborn-lr 2")
     assert (auto.shots, auto.grower, auto.growth.min_gain, auto.growth.newborn_lr) == ("auto", "variance_transfer", 1, 2)
     assert parsed_config("--shots 3").shots == 3
