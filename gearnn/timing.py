@@ -21,7 +21,7 @@ from gearnn.examples import save_examples
 from gearnn.growth.graph import ChannelGraph
 from gearnn.materials import card_of, feed_of, key_of, limits_of, untrained
 from gearnn.measure import deploy, judge, time_engine
-from gearnn.models import Normalize, widths_of
+from gearnn.models import Normalize, scaled_widths, widths_of
 from gearnn.network import Card, save_network
 from gearnn.phases import Phase
 from gearnn.progress import no_progress
@@ -100,7 +100,10 @@ class TimeBudget:
         return self.limit - self.elapsed() - MARGIN * reserve_of(state.progression.plan)
 
     def _look_again(self, state: State) -> None:
-        state.progression.plan["judged"].append(self._end((state.model, state.model), (state.card, state.card), whole=False)[1])
+        widths = scaled_widths(self.config.arch, self.config.seed_width, self.config.growth.round_to)
+        card = card_of(self.config, self.dataset, widths)
+        networks = (untrained(card, key_of(self.config.seed, "stand-in")), state.model)
+        state.progression.plan["judged"].append(self._end(networks, (card, state.card), whole=False)[1])
 
     def _stretches(self, networks: Tuple[nn.Module, nn.Module]) -> List[Stretch]:
         """What each phase takes, from a few steps of the seed network and of one that has grown evenly to the budget."""
