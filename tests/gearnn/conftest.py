@@ -35,6 +35,7 @@ def tiny_config(tmp_path: Path) -> RunConfig:
         threads=1,
         device="cpu",
         epochs=Epochs(seed=2, regrow=1, era=2),
+        grower="osg",
         budget=Budget(growth_ratio=0.5),
         growth=GrowthConfig(new_candidates=8),
         augmentation=Augmentation(views=3, pad=2, flip=False),
