@@ -152,23 +152,23 @@ def test_any_layer_that_reads_channels_is_scored(images: Tensor) -> None:
 def test_training_candidates_lowers_the_loss_and_leaves_the_network_alone(
     small_network: Callable[[str], nn.Module], batches: Callable, images: Tensor
 ) -> None:
-    model = small_network("vgg19")
+    model = small_network("branches")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     graph = trace_channels(model, EXAMPLE)
-    task = task_of(model, graph, batches, epochs=15, learning_rate=3e-3)
+    task = task_of(model, graph, batches, epochs=8, learning_rate=3e-3)
     bank = _propose(task)
     untrained = {layer: tensor.clone() for layer, tensor in bank.split.items()}
     _train(task, bank)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert any(not torch.equal(tensor, untrained[layer]) for layer, tensor in bank.split.items())
     everything = tuple(
-        GroupGrowth(g.name, g.width, 0, tuple(range(g.width)), tuple(range(len(bank.new_rows[g.name]))), 0.0)
+        GroupGrowth(g.name, g.width, 0, tuple(range(g.width)), tuple(range(len(bank.new_rows[g.producers[0]]))), 0.0)
         for g in graph.groups
     )
     layouts = chosen_layouts(graph, GrowthDecision(everything, (), ""), SPLITTING, torch.device("cpu"))
     labels = torch.arange(16) % 10
     grown_loss = objective(widened_model(model, graph, bank, layouts)(images)[None], labels)
-    assert grown_loss < objective(model(images)[None], labels) - 0.03
+    assert grown_loss < objective(model(images)[None], labels) - 0.5
 
 
 def test_split_scores_see_the_curvature(small_network: Callable[[str], nn.Module], batches: Callable) -> None:
