@@ -92,7 +92,8 @@ def constraints(
         found.append(Constraint("MACs", "", mac_cost(model, graph), float(budget.macs), "--budget.macs"))
     if budget.size is not None:
         cost = size_cost(model, graph, _exported_bytes(work.deploy(model), work))
-        found.append(Constraint("model bytes", "bytes", cost, float(budget.size), "--budget.size"))
+        size = Constraint("model bytes", "bytes", cost, float(budget.size), "--budget.size")
+        found.append(replace(size, measure=lambda grown: float(_exported_bytes(work.deploy(grown), work))))
     if budget.train_memory is not None:
         cost = memory_cost(model, graph, work.batch_size * work.views)
         memory = Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory")
@@ -156,6 +157,11 @@ def check_reach(graph: ChannelGraph, limits: Tuple[Constraint, ...], offered: Ma
                 f"{limit.show(limit.cost(largest))}; raise "
                 f"{limit.option}, lower --growth.round-to or start from a smaller network"
             )
+    if not any(all(limit.cost(widths) <= limit.limit for limit in limits) for widths in smallest):
+        raise UserError(
+            f"no step of growth in multiples of {round_to} keeps all limits at once, though each alone allows one: raise "
+            f"{' or '.join(limit.option for limit in limits)}"
+        )
     if all(limit.cost(largest) < limit.limit for limit in limits):
         limit = max(limits, key=lambda one: one.cost(largest) / one.limit)
         least = min(limit.cost(widths) for widths in smallest)

@@ -33,7 +33,7 @@ def test_every_limit_that_is_given_holds(seed: nn.Module) -> None:
     found = {limit.name: limit for limit in limits}
     assert [limit.limit for limit in limits] == [int(1.9 * sum(scaled_widths("vgg19", 1 / 8))), 1e6, 5e7, 4e6, 2**29]
     assert found["parameters"].cost(graph.widths()) == count_parameters(seed)
-    assert [limit.name for limit in limits if limit.measure is not None] == ["training memory"]
+    assert [limit.name for limit in limits if limit.measure is not None] == ["model bytes", "training memory"]
 
 
 def test_latency_is_profiled_for_this_network_and_these_threads(seed: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +71,17 @@ def test_a_budget_above_all_candidates_names_what_can_be_reached(seed: nn.Module
     with pytest.raises(UserError, match=f"above what one step of growth can use, from .* to {largest:,.0f}"):
         check_reach(graph, limits, offered, 8)
     check_reach(graph, _limits(seed, params="1G", growth_ratio=0.5)[1], offered, 8)  # one of them binds
+
+
+def test_limits_that_no_single_step_keeps_are_an_error() -> None:
+    groups = tuple(ChannelGroup(name, 8, 1, False, (name,), (), (), ("c",)) for name in "ab")
+    graph, offered = ChannelGraph(groups, {}, {}, ()), {"a": 16, "b": 16}
+    flat = Constraint("a", "", lambda widths: widths["a"], 12.0, "--a")
+    tight = Constraint("b", "", lambda widths: widths["b"], 12.0, "--b")
+    check_reach(graph, (flat,), offered, 8)
+    check_reach(graph, (tight,), offered, 8)
+    with pytest.raises(UserError, match="keeps all limits at once.* raise --a or --b"):
+        check_reach(graph, (flat, tight), offered, 8)
 
 
 def test_values_are_shown_in_the_units_of_the_option() -> None:
