@@ -33,6 +33,7 @@ class Reader:
         layer: in the graph.
         module: a copy of the layer with the offered shapes.
         rows: the number of its existing outputs.
+        whole: its outputs are offered as copies of all of them, since a LayerNorm runs over them.
         columns: int64, which of its inputs exist (of a linear layer behind a flattening: which features).
         widths: offered channels by group.
         totals: what ``collect`` adds up, by a name of its own.
@@ -41,9 +42,14 @@ class Reader:
     layer: Layer
     module: nn.Module
     rows: int
+    whole: bool
     columns: Tensor
     widths: Dict[str, int]
     totals: Dict[str, Tensor] = field(default_factory=dict)
+
+    def axis(self, x: Tensor) -> int:
+        """Where the channels lie in what it reads and writes."""
+        return x.dim() - 1 if isinstance(self.module, nn.Linear) else 1
 
     def read(self, x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
         state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
@@ -64,12 +70,13 @@ def read_existing(shell: nn.Module, graph: ChannelGraph, widths: Dict[str, int],
     Returns:
         The consumers' readers by path.
     """
-    readers = {}
+    readers, whole = {}, {group.name for group in graph.groups if group.whole}
     for path in dict.fromkeys(layer for group in graph.groups for layer in group.consumers):
         layer, module = graph.layers[path], shell.get_submodule(path)
         columns = old_channels(layer.inputs, widths)[:, None] * layer.features + torch.arange(layer.features)
         device: torch.device = module.weight.device  # type: ignore[assignment]
-        reader = Reader(layer, copy.deepcopy(module), size(layer.outputs, {}), columns.flatten().to(device), widths)
+        rows, copied = size(layer.outputs, {}), layer.outputs[0].group in whole
+        reader = Reader(layer, copy.deepcopy(module), rows, copied, columns.flatten().to(device), widths)
         module.forward = _forward(module, reader, collect)
         readers[path] = reader
     return readers
@@ -89,7 +96,8 @@ def _forward(module: nn.Module, reader: Reader, collect: Optional[Collect]) -> C
 class _GatedRead(torch.autograd.Function):
     """Forward with the candidates off; back, the gradient by existing inputs, after what was offered has been collected.
 
-    Outputs that are candidates are off too, further on: their gradient is zero and not looked at.
+    Outputs that are candidates are off too, further on: their gradient is zero and not looked at. Only copies under a LayerNorm
+    have one, by its mean and variance, and add it to that of what they copy: together they are what the network has now.
     """
 
     @staticmethod
@@ -98,15 +106,16 @@ class _GatedRead(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.reader, ctx.collect = reader, collect
-        axis = x.dim() - 1 if isinstance(reader.module, nn.Linear) else 1
-        return reader.read(x.index_select(axis, reader.columns), weight.index_select(1, reader.columns), bias)
+        return reader.read(x.index_select(reader.axis(x), reader.columns), weight.index_select(1, reader.columns), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         reader: Reader = ctx.reader
-        axis = x.dim() - 1 if isinstance(reader.module, nn.Linear) else 1
+        axis = reader.axis(x)
         existing = gradient.narrow(axis, 0, reader.rows)
+        if reader.whole:
+            existing = gradient.unflatten(axis, (-1, reader.rows)).sum(axis)
         if ctx.collect is not None:
             ctx.collect(reader, x, existing)
         with torch.enable_grad():
@@ -142,7 +151,7 @@ def weight_gradient() -> Collect:
     def collect(reader: Reader, x: Tensor, gradient: Tensor) -> None:
         module, channels = reader.module, size(reader.layer.inputs, reader.widths)
         with torch.enable_grad():
-            offered = x.shape[-1 if isinstance(module, nn.Linear) else 1]
+            offered = x.shape[reader.axis(x)]
             weight = x.new_zeros((reader.rows, offered, *module.weight.shape[2:])).requires_grad_()  # type: ignore[index]
             out = reader.read(x, weight, None)
         (found,) = torch.autograd.grad(out, weight, gradient)
