@@ -37,9 +37,9 @@ def memory_cost(model: nn.Module, graph: ChannelGraph, images: int) -> Cost:
 
     It is what torch allocates on a CPU with weights and images in channels-last layout: weights, gradients, momentum, running
     statistics, the batch, activations and their gradients. The process's resident memory rises by more: on one x86 core (torch
-    2.13, the three networks at 1/8 width, 128 images) by 3 to 7 % more with MALLOC_MMAP_THRESHOLD_=16384 in the environment, that
-    is what oneDNN takes for itself, and by 28 to 58 % more without, when glibc's heap keeps freed pieces. Half precision on a
-    GPU is predicted as if it were float32; there, no comparison has been measured.
+    2.13, the three networks at 1/8 width, 128 images) by 3 to 7 % more with MALLOC_MMAP_THRESHOLD_=16384 in the environment, and
+    by 28 to 58 % more without it: convolution libraries' own memory, and freed pieces that the C library's heap keeps. Half
+    precision on a GPU is predicted as if it were float32; there, no comparison has been measured.
     """
     values = counted(
         [
