@@ -138,6 +138,16 @@ def written_sizes(node: fx.Node) -> Tuple[Any, ...]:
     return tuple(given) if isinstance(given, (tuple, list)) else tuple(node.args[1:])
 
 
+def counts_channels(size: Any) -> bool:
+    """Whether a size that a view was given is the number of channels of some value: x.size(1) or x.shape[1]."""
+    if not isinstance(size, fx.Node):
+        return False
+    if size.op == "call_method" and size.target == "size":
+        return argument(size, 1, "dim") in (1, -3)
+    source = size.args[0] if size.target is operator.getitem else None
+    return isinstance(source, fx.Node) and reads_shape(source) and size.args[1] in (1, -3)
+
+
 def shape_of(node: fx.Node) -> Optional[Tuple[int, ...]]:
     """The shape of a node's value, if that is one tensor."""
     found = node.meta.get("tensor_meta")

@@ -13,6 +13,7 @@ from gearnn.growth.drafts import Draft, Flow, finished, spans, union
 from gearnn.growth.graph import ChannelGraph, Layer, Value
 from gearnn.growth.operations import (
     argument,
+    counts_channels,
     layer_kind,
     merges,
     misfit,
@@ -137,8 +138,11 @@ class Walk:
         after = shape_of(node) or ()
         if flow.axis != 1 or len(after) < 2 or before[0] != after[0]:
             return None
-        if any(isinstance(size, int) and size > 1 for size in written_sizes(node)[1:2]):
+        sizes = written_sizes(node)[1:]
+        if any(isinstance(size, int) and size > 1 for size in sizes[:1]):
             return None  # a size written into the code would be wrong after growth
+        if len(sizes) > 1 and not (counts_channels(sizes[0]) or (sizes[0] == -1 and not any(map(counts_channels, sizes)))):
+            return None  # what stands there is as large as the channels only by chance
         if after[1] == before[1]:
             return flow
         if len(after) == 2 and after[1] == math.prod(before[1:]):

@@ -87,6 +87,16 @@ def _channels_last(net: Any, x: Tensor) -> Tensor:
     return _pooled(net, net.third(x))
 
 
+def _viewed(net: Any, x: Tensor) -> Tensor:
+    """Standard deviations over positions, by views of several kinds."""
+    x = net.first(x)
+    y = x.view(x.size(0), x.size(1), -1)
+    x = net.second(x - y.mean(2).view(x.shape[0], x.shape[1], 1, 1))
+    b, c, h, w = x.shape
+    spread = x.view(b, c, h * w).square().mean(-1).sqrt()
+    return net.head(spread.view(-1, c * 1))
+
+
 def _squeezed(net: Any, x: Tensor) -> Tensor:
     x = F.adaptive_avg_pool2d(net.second(net.first(x)), (1, 1))
     return net.head(x.squeeze(-1).unsqueeze(2).squeeze())
@@ -157,6 +167,7 @@ _FOLLOWED: Dict[str, Tuple[Callable, Dict[str, Any], int, List[Tuple[str, Tuple[
         8,
         [("first", ("wide",)), ("wide", ("third",)), ("third", ("head",))],
     ),
+    "views": (_viewed, {}, 8, [("first", ("second",)), ("second", ("head",))]),
     "squeezes": (_squeezed, {}, 8, [("first", ("second",)), ("second", ("head",))]),
     "one channel broadcast": (
         _spatial_attention,
@@ -234,6 +245,18 @@ def _channel_mean(net: Any, x: Tensor) -> Tensor:
     x = net.first(x)
     gate = x.mean(1)  # (B, 8, 8): as wide as it is high
     return _pooled(net, net.second(x) * torch.sigmoid(gate).unsqueeze(1))
+
+
+def _positions_first(net: Any, x: Tensor) -> Tensor:
+    """(B, C, H, W) read as (B, H · W, C), where there are as many positions as channels."""
+    x = net.second(net.first(x))
+    b, c, h, w = x.shape
+    return net.head(x.reshape(b, h * w, c).mean(2))
+
+
+def _positions_left_open(net: Any, x: Tensor) -> Tensor:
+    x = net.second(net.first(x))
+    return net.head(x.view(x.size(0), -1, x.size(1)).mean(2))
 
 
 def _twice(net: Any, x: Tensor) -> Tensor:
@@ -322,6 +345,13 @@ _FIXED: Dict[str, Tuple[Callable, Dict[str, Any], int, Dict[str, str]]] = {
         {"first": "view takes part in mul"},
     ),
     "mean over channels": (_channel_mean, {}, 8, {"first": "mean combines or moves them"}),
+    "as many positions as channels": (_positions_first, {"second": nn.Conv2d(8, 64, 1)}, 64, {"second": "reshape gives them"}),
+    "as many positions as channels, left open": (
+        _positions_left_open,
+        {"second": nn.Conv2d(8, 64, 1)},
+        64,
+        {"second": "view gives them"},
+    ),
     "twice in a concatenation": (_twice, {}, 16, {"second": "appear twice in a concatenation"}),
     "twice by a later sum": (
         _twice_by_a_sum,
