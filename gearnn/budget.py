@@ -18,6 +18,9 @@ from gearnn.latency import latency_cost, measure_latency, recalibrated
 from gearnn.step_memory import measured_memory
 from gearnn.train_memory import memory_cost
 
+Measure = Callable[[nn.Module], float]
+"""A network → its real value of a budgeted quantity."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -60,7 +63,7 @@ class Constraint:
     cost: Cost
     limit: float
     option: str
-    measure: Optional[Callable[[nn.Module], float]] = None
+    measure: Optional[Measure] = None
 
     def show(self, value: float) -> str:
         """A value in the option's own terms."""
@@ -92,33 +95,25 @@ def constraints(
         found.append(Constraint("MACs", "", mac_cost(model, graph), float(budget.macs), "--budget.macs"))
     if budget.size is not None:
         cost = size_cost(model, graph, _exported_bytes(work.deploy(model), work))
-        size = Constraint("model bytes", "bytes", cost, float(budget.size), "--budget.size")
-        found.append(replace(size, measure=lambda grown: float(_exported_bytes(work.deploy(grown), work))))
+        exported: Measure = lambda grown: _exported_bytes(work.deploy(grown), work)  # noqa: E731
+        found.append(Constraint("model bytes", "bytes", cost, float(budget.size), "--budget.size", exported))
     if budget.train_memory is not None:
         cost = memory_cost(model, graph, work.batch_size * work.views)
-        memory = Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory")
-        found.append(replace(memory, measure=lambda grown: _memory(grown, work)))
+        memory: Measure = lambda grown: measured_memory(grown, work.example_input, work.batch_size, work.views)  # noqa: E731
+        found.append(Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory", memory))
     if budget.latency_ms is not None:
         cost = latency_cost(graph, model, work.shape(), threads=work.threads, largest=largest, deploy=work.deploy)
-        latency = Constraint("latency", "ms", cost, budget.latency_ms, "--budget.latency-ms")
-        found.append(replace(latency, measure=lambda grown: _latency(grown, work)))
+        latency: Measure = lambda grown: measure_latency(work.deploy(grown), work.shape(), work.threads)  # noqa: E731
+        found.append(Constraint("latency", "ms", cost, budget.latency_ms, "--budget.latency-ms", latency))
     if not found:
         raise UserError("a budget needs a limit, such as growth_ratio=0.9, params='1M', macs, size, train_memory or latency_ms")
     return tuple(found)
 
 
-def _memory(model: nn.Module, work: Work) -> float:
-    return measured_memory(model, work.example_input, work.batch_size, work.views)
-
-
-def _latency(model: nn.Module, work: Work) -> float:
-    return measure_latency(work.deploy(model), work.shape(), work.threads)
-
-
-def _exported_bytes(model: nn.Module, work: Work) -> int:
+def _exported_bytes(model: nn.Module, work: Work) -> float:
     """Of the network's ONNX file."""
     with TemporaryDirectory() as folder:
-        return export_onnx(model, work.shape(), Path(folder) / "model.onnx").stat().st_size
+        return float(export_onnx(model, work.shape(), Path(folder) / "model.onnx").stat().st_size)
 
 
 def corrected(limit: Constraint, widths: Mapping[str, int], measured: Optional[float]) -> Constraint:

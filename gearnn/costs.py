@@ -79,8 +79,8 @@ def parameter_cost(model: nn.Module, graph: ChannelGraph) -> Cost:
         terms += weight_terms(model, layer)
         if getattr(model.get_submodule(layer.path), "bias", None) is not None:
             terms.append(Term(1, layer.outputs))
-    counted = total(terms)(graph.widths())
-    return total(terms, sum(parameter.numel() for parameter in model.parameters()) - counted)
+    in_layers = total(terms)(graph.widths())
+    return total(terms, sum(parameter.numel() for parameter in model.parameters()) - in_layers)
 
 
 def mac_cost(model: nn.Module, graph: ChannelGraph) -> Cost:
@@ -92,7 +92,7 @@ def mac_cost(model: nn.Module, graph: ChannelGraph) -> Cost:
     return total(terms)
 
 
-def size_cost(model: nn.Module, graph: ChannelGraph, exported_bytes: int) -> Cost:
+def size_cost(model: nn.Module, graph: ChannelGraph, exported_bytes: float) -> Cost:
     """Bytes of the deployed float32 ONNX model.
 
     A BatchNorm right behind a convolution is folded into it and leaves one bias per channel; any other keeps four values.

@@ -19,6 +19,7 @@ from gearnn.config import RunConfig
 from gearnn.data import Dataset, Split
 from gearnn.examples import save_examples
 from gearnn.growth.graph import ChannelGraph
+from gearnn.growth.growers import find_grower
 from gearnn.materials import card_of, feed_of, key_of, limits_of, untrained
 from gearnn.measure import deploy, judge, time_engine
 from gearnn.models import Normalize, scaled_widths, widths_of
@@ -116,9 +117,9 @@ class TimeBudget:
                 if (which, phase.views) not in steps:
                     steps[which, phase.views] = step_seconds(network, feed, self.config)
             if phase.kind == "grow":
-                firefly = self.config.grower == "firefly"
-                batches = (phase.epochs + 1) * feed.steps() if firefly else self.config.growth.batches
-                seconds = batches * steps[0, phase.views] * (FIREFLY_STEPS if firefly else CLOSED_FORM_STEPS)
+                passes = find_grower(self.config.grower).passes
+                batches = (phase.epochs + 1) * feed.steps() if passes else self.config.growth.batches
+                seconds = batches * steps[0, phase.views] * (FIREFLY_STEPS if passes else CLOSED_FORM_STEPS)
                 found.append(Stretch(phase.name, seconds, seconds))
                 continue
             grown = 0.0 if phase.name == "seed" else phase.shot / shots if phase.shot else 1.0

@@ -17,6 +17,7 @@ from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.errors import UserError
 from gearnn.files import write_text
+from gearnn.growth.growers import find_grower
 from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
 from gearnn.materials import card_of, feed_of, key_of, untrained, work_of
@@ -173,8 +174,8 @@ class Trainer:
     def _grow(self, phase: Phase) -> None:
         state, progression, settings = self.state, self.state.progression, self.config.growth
         feed, seen, start = self._feed(phase), 0, time.perf_counter()
-        # Firefly goes through all of the data, once more to score; other growers look at a few batches a few times.
-        total = (phase.epochs + 1) * feed.steps() if self.config.grower == "firefly" else 3 * settings.batches
+        # What goes through all of the data does so once more to score; other growers look at a few batches a few times.
+        total = (phase.epochs + 1) * feed.steps() if find_grower(self.config.grower).passes else 3 * settings.batches
         reset_peak(self.device)
 
         def batches(epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:

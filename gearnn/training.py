@@ -231,10 +231,20 @@ def accuracy(
 ) -> float:
     """The fraction of a split's images that the network, in eval mode, classifies correctly; ``chosen`` names some by index."""
     model.eval()
-    indices, correct = np.arange(len(split.labels)) if chosen is None else chosen, 0
+    correct, seen = 0, 0
+    for images, labels in normalised_batches(split, normalize, device, batch_size, chosen):
+        correct += int((model(images).argmax(1).cpu().numpy() == labels).sum())
+        seen += len(labels)
+    return correct / seen
+
+
+def normalised_batches(
+    split: Split, normalize: nn.Module, device: torch.device, batch_size: int = 256, chosen: Optional[np.ndarray] = None
+) -> Iterator[Tuple[Tensor, np.ndarray]]:
+    """A split in order, or those of its images chosen by index, as a network takes it: normalised float32 images (B, C, H, W) on
+    the device, channels-last, and int64 labels (B,)."""
+    indices = np.arange(len(split.labels)) if chosen is None else chosen
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
         images = torch.from_numpy(np.ascontiguousarray(split.images[batch])).to(device)
-        logits = model(normalize(images.float() / 255).contiguous(memory_format=torch.channels_last))
-        correct += int((logits.argmax(1).cpu().numpy() == split.labels[batch]).sum())
-    return correct / len(indices)
+        yield normalize(images.float() / 255).contiguous(memory_format=torch.channels_last), split.labels[batch]

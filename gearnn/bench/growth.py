@@ -9,9 +9,8 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,16 +18,17 @@ from torch import Tensor, nn
 from gearnn.bench.growth_memory import Workload, peak_over_training
 from gearnn.config import Budget, GrowthConfig, Optimizer
 from gearnn.costs import mac_cost
-from gearnn.data import Dataset, Split
+from gearnn.data import Dataset
 from gearnn.era import ERA
 from gearnn.files import read_json, write_json
 from gearnn.growth.graph import trace_channels
 from gearnn.growth.growers import GROWERS
 from gearnn.growth.step import grow
+from gearnn.materials import key_of
 from gearnn.models import Normalize, count_parameters, create_model, scaled_widths, widths_of
 from gearnn.network import read_tensors, write_tensors
 from gearnn.progress import Progress, no_progress
-from gearnn.training import Amp, Feed, accuracy, make_optimizer, momentum_of, train_epoch
+from gearnn.training import Amp, Feed, accuracy, make_optimizer, momentum_of, normalised_batches, train_epoch
 
 NOTES = {
     "grow_seconds": "the growth step: candidates, their training where there is any, scores, selection and surgery",
@@ -131,11 +131,12 @@ class _Bench:
         seconds = time.perf_counter() - start
         after = self.loss(growth.model)
         grown = growth.model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        start = time.perf_counter()
         data = self.dataset
         example = torch.zeros(1, data.in_chans, data.image_size, data.image_size, device=self.device)
         grown_graph = trace_channels(grown, example)
+        start = time.perf_counter()
         _, curve = self.train(grown, growth.momentum, "regrow", self.setting.epochs)
+        trained = time.perf_counter() - start
         return {
             "name": grower,
             "seed": self.seed,
@@ -145,7 +146,7 @@ class _Bench:
             "loss_after": after,
             "accuracy": curve[-1],
             "curve": curve,
-            "seconds": time.perf_counter() - start,
+            "seconds": trained,
             "params": count_parameters(grown),
             "macs": mac_cost(grown, grown_graph)(grown_graph.widths()),
             "widths": list(widths_of(grown)),
@@ -183,20 +184,20 @@ class _Bench:
 
     def feed(self, phase: str) -> Feed:
         """Clean views of the training images: padded, cropped and flipped."""
-        key = int(np.random.SeedSequence([self.seed, *phase.encode()]).generate_state(1, np.uint64)[0])
         data = self.dataset
         pad = round(4 * data.image_size / 32)
         era = ERA(views=1, pad=pad, flip=self.setting.flip, mean=data.mean, std=data.std, memory_format=torch.channels_last)
-        return Feed(data.train, era, self.setting.optimizer.batch_size, key, self.device)
+        return Feed(data.train, era, self.setting.optimizer.batch_size, key_of(self.seed, phase), self.device)
 
     @torch.no_grad()
     def loss(self, model: nn.Module) -> float:
         """Cross-entropy on the test images."""
-        total = 0.0
+        total, data = 0.0, self.dataset
         was_training = model.training
         model.eval()
-        for images, labels in _batches(self.dataset.test, self.dataset, self.device):
-            total += F.cross_entropy(model(images), labels, reduction="sum").item()
+        normalize = Normalize(data.mean, data.std).to(self.device)
+        for images, labels in normalised_batches(data.test, normalize, self.device):
+            total += F.cross_entropy(model(images), torch.from_numpy(labels).to(self.device), reduction="sum").item()
         model.train(was_training)
         return total / len(self.dataset.test)
 
@@ -206,13 +207,3 @@ class _Bench:
         widths = scaled_widths(setting.arch, setting.seed_width, setting.growth.round_to)
         shape = (data.num_classes, data.in_chans, data.image_size, setting.optimizer.batch_size)
         return peak_over_training(Workload(setting.arch, widths, *shape, setting.budget, setting.growth), grower)
-
-
-def _batches(split: Split, data: Dataset, device: torch.device) -> Iterator[Tuple[Tensor, Tensor]]:
-    normalize = Normalize(data.mean, data.std).to(device)
-    for start in range(0, len(split), 256):
-        images = torch.from_numpy(np.array(split.images[start : start + 256])).to(device).float() / 255
-        yield (
-            normalize(images).contiguous(memory_format=torch.channels_last),
-            torch.from_numpy(split.labels[start : start + 256]).to(device),
-        )

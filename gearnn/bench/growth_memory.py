@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Callable, Iterator, Optional, Tuple
 
-from gearnn.bench.memory import RESET, kilobytes
+from gearnn.bench.memory import in_fresh_process, rise_of
 from gearnn.config import Budget, GrowthConfig, Optimizer
 
 
@@ -29,20 +27,9 @@ class Workload:
 
 def peak_over_training(workload: Workload, grower: str) -> Optional[float]:
     """The rise of resident memory in a growth step over that in three training steps; None where it cannot be read."""
-    if not RESET.exists():
-        return None
-    peaks = [_in_fresh_process(workload, name) for name in (grower, "training")]
-    return None if None in peaks else peaks[0] / peaks[1]  # type: ignore[operator]
-
-
-def _in_fresh_process(workload: Workload, name: str) -> Optional[float]:
-    spec = json.dumps({"name": name, "workload": asdict(workload)})
-    # Arrays go to the system and come from it: none is hidden in memory that was used before.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
-    done = subprocess.run(
-        [sys.executable, "-m", "gearnn.bench.growth_memory", spec], capture_output=True, text=True, env=environment
-    )
-    return float(done.stdout) if done.returncode == 0 else None
+    specs = [json.dumps({"name": name, "workload": asdict(workload)}) for name in (grower, "training")]
+    growing, training = (in_fresh_process("gearnn.bench.growth_memory", spec) for spec in specs)
+    return None if growing is None or training is None else growing / training
 
 
 def _measure(workload: Workload, name: str) -> float:
@@ -59,8 +46,7 @@ def _measure(workload: Workload, name: str) -> float:
 
     torch.set_num_threads(1)
     images = torch.from_numpy(textured(workload.batch_size * 2, workload.image_size, 0)).float() / 128 - 1
-    images = images[:, : workload.channels] if workload.channels <= 3 else images.repeat(1, workload.channels // 3 + 1, 1, 1)
-    images = images[:, : workload.channels].contiguous(memory_format=torch.channels_last)
+    images = images[:, np.arange(workload.channels) % 3].contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(np.arange(len(images)) % workload.classes)
 
     def batches(epoch: int, size: int = workload.batch_size) -> Iterator[Tuple[Tensor, Tensor]]:
@@ -91,13 +77,7 @@ def _measure(workload: Workload, name: str) -> float:
         return lambda: grow(model, feed, workload.budget, grower=name, config=config, momentum=momentum)
 
     job(2)()  # loads and compiles what is needed
-    measured = job(workload.batch_size)
-    RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
-    before = kilobytes("VmRSS")
-    kept = measured()
-    peak = kilobytes("VmHWM")
-    del kept
-    return peak - before
+    return rise_of(job(workload.batch_size))
 
 
 def main() -> None:

@@ -7,11 +7,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 _STATUS = Path("/proc/self/status")
-RESET = Path("/proc/self/clear_refs")
-"""Writing 5 to it starts the peak of resident memory anew."""
+_RESET = Path("/proc/self/clear_refs")
 
 
 def peak_growth_mb(name: str, size: int, batch: int, seed: int) -> Optional[float]:
@@ -20,13 +19,27 @@ def peak_growth_mb(name: str, size: int, batch: int, seed: int) -> Optional[floa
     Args:
         name: of a job of ``candidates.jobs``; it is first run on a single image, which loads and compiles what it needs.
     """
-    if not RESET.exists():
+    return in_fresh_process("gearnn.bench.memory", name, str(size), str(batch), str(seed))
+
+
+def in_fresh_process(module: str, *arguments: str) -> Optional[float]:
+    """The number that ``python -m module arguments`` prints; None if it fails or a process's peak memory cannot be read here."""
+    if not _RESET.exists():
         return None
-    command = [sys.executable, "-m", "gearnn.bench.memory", name, str(size), str(batch), str(seed)]
     # Arrays go to the system and come from it: none is hidden in memory that was used before.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, env=environment)
     return float(done.stdout) if done.returncode == 0 else None
+
+
+def rise_of(job: Callable[[], object]) -> int:
+    """Kilobytes by which this process's resident memory rises above what it was while a job runs, its result kept."""
+    _RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
+    before = _kilobytes("VmRSS")
+    result = job()
+    peak = _kilobytes("VmHWM")
+    del result
+    return peak - before
 
 
 def _measure(name: str, size: int, batch: int, seed: int) -> float:
@@ -37,16 +50,10 @@ def _measure(name: str, size: int, batch: int, seed: int) -> float:
     torch.set_num_threads(1)
     jobs(Workload.generated(size, 1, seed), threads=1)[name]()
     job = jobs(Workload.generated(size, batch, seed), threads=1)[name]
-    RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
-    before = kilobytes("VmRSS")
-    result = job()
-    peak = kilobytes("VmHWM")
-    del result
-    return (peak - before) * 1024 / 1e6
+    return rise_of(job) * 1024 / 1e6
 
 
-def kilobytes(field: str) -> int:
-    """A line of this process's status, such as VmRSS."""
+def _kilobytes(field: str) -> int:
     found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii", errors="replace"))
     assert found is not None
     return int(found.group(1))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Callable, Dict, Iterable, Iterator, Mapping, Tuple
+from typing import Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from gearnn.config import GrowthConfig
 from gearnn.growth.decision import GrowthDecision, Scores
-from gearnn.growth.graph import ChannelGraph, ChannelGroup, size
+from gearnn.growth.graph import ChannelGraph, size
 from gearnn.growth.surgery import Bank, Layout, matrix_view
 
 Batches = Callable[[int], Iterable[Tuple[Tensor, Tensor]]]
@@ -38,6 +39,10 @@ class Task:
         """The weight of a mixing layer as (out, in, rest)."""
         return matrix_view(self.model.get_submodule(path), size(self.graph.layers[path].inputs, {}))
 
+    def loss(self, views: Tensor, labels: Tensor) -> Tensor:
+        """Of the network as it is, on views (J, B, C, H, W)."""
+        return self.objective(self.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels)
+
     def draw(self, *shape: int) -> Tensor:
         """Standard normal float32 on the network's device; the draws do not depend on the device."""
         return torch.randn(shape, generator=self.generator).to(self.device())
@@ -45,8 +50,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Splitting:
-    """What becomes of a split neuron i: signs of v in the incoming weights W_i + sign · v and factors on the outgoing ones,
-    (kept, copy)."""
+    """What becomes of a split neuron i, as (kept, copy): signs of v in the incoming weights W_i + sign · v, and factors on the
+    outgoing ones."""
 
     signs: Tuple[float, float] = (0.0, 0.0)
     gains: Tuple[float, float] = (0.5, 0.5)
@@ -107,34 +112,47 @@ def he_rows(task: Task, path: str, count: int) -> Tensor:
     return task.draw(count, *weight.shape[1:]) * (2 / (weight.shape[1] * weight.shape[2])) ** 0.5
 
 
+def unscored(task: Task, counts: Mapping[str, int], splits: bool) -> Dict[str, Scores]:
+    """Scores of 0 for what is offered: new neurons, or splits where asked for and where a group can only be copied as a whole."""
+    return {
+        group.name: Scores(torch.zeros(group.width if splits or group.whole else 0), torch.zeros(counts[group.name]))
+        for group in task.graph.groups
+    }
+
+
 def everything(task: Task, counts: Mapping[str, int], splitting: Splitting) -> Dict[str, Layout]:
     """Layouts with every neuron as it would be kept, then every copy, then every new neuron."""
-    return {group.name: _everything(group, counts[group.name], splitting, task.device()) for group in task.graph.groups}
-
-
-def _everything(group: ChannelGroup, count: int, splitting: Splitting, device: torch.device) -> Layout:
-    old, ones, fresh = torch.arange(group.width), torch.ones(group.width), torch.ones(count)
-    source = torch.cat([old, old, group.width + torch.arange(count)])
-    sign = torch.cat([splitting.signs[0] * ones, splitting.signs[1] * ones, 0 * fresh])
-    gain = torch.cat([splitting.gains[0] * ones, splitting.gains[1] * ones, fresh])
-    return Layout(source.to(device), sign.to(device), gain.to(device))
+    return {
+        group.name: _layout(group.width, range(group.width), range(counts[group.name]), splitting, task.device())
+        for group in task.graph.groups
+    }
 
 
 def chosen_layouts(
     graph: ChannelGraph, decision: GrowthDecision, splitting: Splitting, device: torch.device
 ) -> Dict[str, Layout]:
     """The layouts that apply a decision: existing channels in place, then the copies of split ones, then new ones."""
-    layouts = {}
-    for group, growth in zip(graph.groups, decision.groups):
-        split, new = torch.tensor(growth.split, dtype=torch.int64), torch.tensor(growth.new, dtype=torch.int64)
-        is_split = torch.zeros(group.width)
-        is_split[split] = 1.0
-        source = torch.cat([torch.arange(group.width), split, new + group.width])
-        sign = torch.cat([splitting.signs[0] * is_split, torch.full((len(split),), splitting.signs[1]), torch.zeros(len(new))])
-        kept = 1 - is_split * (1 - splitting.gains[0])
-        gain = torch.cat([kept, torch.full((len(split),), splitting.gains[1]), torch.ones(len(new))])
-        layouts[group.name] = Layout(source.to(device), sign.to(device), gain.to(device))
-    return layouts
+    return {
+        group.name: _layout(group.width, growth.split, growth.new, splitting, device)
+        for group, growth in zip(graph.groups, decision.groups)
+    }
+
+
+def _layout(width: int, splits: Sequence[int], news: Sequence[int], splitting: Splitting, device: torch.device) -> Layout:
+    split, new = torch.tensor(splits, dtype=torch.int64), torch.tensor(news, dtype=torch.int64)
+    is_split = torch.zeros(width)
+    is_split[split] = 1.0
+    source = torch.cat([torch.arange(width), split, new + width])
+    sign = torch.cat([splitting.signs[0] * is_split, torch.full((len(split),), splitting.signs[1]), torch.zeros(len(new))])
+    kept = 1 - is_split * (1 - splitting.gains[0])
+    gain = torch.cat([kept, torch.full((len(split),), splitting.gains[1]), torch.ones(len(new))])
+    return Layout(source.to(device), sign.to(device), gain.to(device))
+
+
+def logits(shell: nn.Module, state: Dict[str, Tensor], views: Tensor) -> Tensor:
+    """A widened shell's logits (J, B, K) with these weights."""
+    found: Tensor = functional_call(shell, state, (views.flatten(0, 1),))
+    return found.unflatten(0, views.shape[:2])
 
 
 def first_batches(task: Task) -> Iterator[Tuple[Tensor, Tensor]]:

@@ -11,11 +11,10 @@ import math
 from typing import Dict, Iterable, List, Tuple
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from gearnn.errors import UserError
-from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, everything, offered_counts
+from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, everything, logits, offered_counts
 from gearnn.growth.decision import Scores
 from gearnn.growth.graph import Span, size
 from gearnn.growth.score import read_existing, taylor
@@ -119,12 +118,6 @@ def _score(task: Task, bank: Bank) -> Dict[str, Scores]:
 
 def _parts(spans: Iterable[Span], offered: Dict[str, int], totals: Tensor) -> Tuple[Tensor, ...]:
     return totals.split([size([span], offered) for span in spans])
-
-
-def logits(shell: nn.Module, state: Dict[str, Tensor], views: Tensor) -> Tensor:
-    """The shell's logits (J, B, K) with these weights."""
-    found: Tensor = functional_call(shell, state, (views.flatten(0, 1),))
-    return found.unflatten(0, views.shape[:2])
 
 
 def _square_sum(tensors: Iterable[Tensor]) -> Tensor:

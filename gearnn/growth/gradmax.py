@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, first_batches, he_rows, offered_counts
-from gearnn.growth.decision import Scores
+from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, first_batches, he_rows, offered_counts, unscored
 
 
 def gradmax(task: Task) -> Offer:
@@ -35,11 +34,7 @@ def gradmax(task: Task) -> Offer:
             leading = vectors.t()[: len(rows)] * rows.flatten(1).norm(dim=1).mean()
             rows[: len(leading)] = leading.view(len(leading), *weight.shape[1:])
             bank.new_rows[path] = rows
-    scores = {
-        group.name: Scores(torch.zeros(group.width if group.whole else 0), torch.zeros(counts[group.name]))
-        for group in task.graph.groups
-    }
-    return Offer(bank, scores, Splitting(gains=(1.0, 0.0)))
+    return Offer(bank, unscored(task, counts, splits=False), Splitting(gains=(1.0, 0.0)))
 
 
 def _moments(task: Task, pairs: List[Tuple[str, str]]) -> Dict[Tuple[str, str], Tensor]:
@@ -66,8 +61,7 @@ def _moments(task: Task, pairs: List[Tuple[str, str]]) -> Dict[Tuple[str, str], 
     found: Dict[Tuple[str, str], Tensor] = {}
     try:
         for views, labels in first_batches(task):
-            loss = task.objective(task.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels)
-            torch.autograd.grad(loss, weights)  # calls the hooks and leaves no gradients behind
+            torch.autograd.grad(task.loss(views, labels), weights)  # calls the hooks and leaves no gradients behind
             for producer, consumer in pairs:
                 patches = _patches(task.model.get_submodule(producer), inputs[producer])
                 reader, features = task.model.get_submodule(consumer), task.graph.layers[consumer].features

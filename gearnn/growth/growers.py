@@ -9,8 +9,7 @@ import torch
 
 from gearnn.config import GrowthConfig
 from gearnn.errors import UserError
-from gearnn.growth.candidates import Grower, Offer, Splitting, Task, blank_bank, he_rows, offered_counts
-from gearnn.growth.decision import Scores
+from gearnn.growth.candidates import Grower, Offer, Splitting, Task, blank_bank, he_rows, offered_counts, unscored
 from gearnn.growth.firefly import firefly
 from gearnn.growth.gradmax import gradmax
 from gearnn.growth.graph import ChannelGraph
@@ -75,7 +74,7 @@ def variance_transfer(task: Task) -> Offer:
             weight = task.weight(path)
             columns = task.draw(weight.shape[0], count, weight.shape[2]) * weight.std()
             bank.new_columns[path, group.name] = alternating(columns, group.block, 1, -1.0)
-    return Offer(bank, _unscored(task, counts, splits=False), paired=True)
+    return Offer(bank, unscored(task, counts, splits=False), paired=True)
 
 
 def net2net(task: Task) -> Offer:
@@ -88,7 +87,7 @@ def net2net(task: Task) -> Offer:
     for path in bank.split:
         weight = task.weight(path)
         bank.split[path] = 0.01 * weight.std() * task.draw(*weight.shape)
-    return Offer(bank, _unscored(task, counts, splits=True), Splitting(signs=(0.0, 1.0), gains=(0.5, 0.5)))
+    return Offer(bank, unscored(task, counts, splits=True), Splitting(signs=(0.0, 1.0), gains=(0.5, 0.5)))
 
 
 def random_growth(task: Task) -> Offer:
@@ -98,15 +97,7 @@ def random_growth(task: Task) -> Offer:
     for group in task.graph.groups:
         for path in group.producers:
             bank.new_rows[path] = he_rows(task, path, counts[group.name])
-    return Offer(bank, _unscored(task, counts, splits=False), Splitting(gains=(1.0, 0.0)))
-
-
-def _unscored(task: Task, counts: Dict[str, int], splits: bool) -> Dict[str, Scores]:
-    """Scores of 0 for what is offered: new neurons, or splits where asked for and where a group can only be copied as a whole."""
-    return {
-        group.name: Scores(torch.zeros(group.width if splits or group.whole else 0), torch.zeros(counts[group.name]))
-        for group in task.graph.groups
-    }
+    return Offer(bank, unscored(task, counts, splits=False), Splitting(gains=(1.0, 0.0)))
 
 
 _NEW = ("new",)

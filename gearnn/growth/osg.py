@@ -19,10 +19,19 @@ from typing import Dict, Tuple
 import torch
 from torch import Tensor, nn
 
-from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, everything, first_batches, he_rows, offered_counts
+from gearnn.growth.candidates import (
+    Offer,
+    Splitting,
+    Task,
+    blank_bank,
+    everything,
+    first_batches,
+    he_rows,
+    logits,
+    offered_counts,
+)
 from gearnn.growth.carry import newborn_channels, old_channels
 from gearnn.growth.decision import Scores
-from gearnn.growth.firefly import logits
 from gearnn.growth.graph import size
 from gearnn.growth.pursuit import Evidence, marginal_gains
 from gearnn.growth.score import read_existing, weight_gradient
@@ -33,13 +42,11 @@ SPLITTING = Splitting(signs=(0.0, 1.0), gains=(1.0, 0.0))
 DISPLACEMENT = 0.5
 """‖v‖ over ‖W_i‖."""
 HEAD_START = 5.0
-"""The gradients by the outgoing weights that the newborn momentum starts at: as after some steps, with a momentum of 0.9 at
-most 10."""
+"""Gradients by the outgoing weights that the newborn momentum starts at, as after some steps; a momentum of 0.9 gathers 10."""
 
 
 def osg(task: Task) -> Offer:
-    """Propose from the layers' own gradients, give the newborn their BatchNorm statistics, score; three passes over a few
-    batches."""
+    """Three passes over a few batches: propose from the layers' gradients, estimate BatchNorm statistics, score."""
     counts = offered_counts(task.graph, task.config)
     bank = _propose(task, counts)
     bank.new_stats.update(_statistics(task, bank, counts))
@@ -51,9 +58,8 @@ def _propose(task: Task, counts: Dict[str, int]) -> Bank:
     """Directions drawn from the spread of the gradients by a layer's weights, which a few batches show.
 
     v is normal with the covariance, over batches, of the gradient by neuron i: the direction in which the data disagree about
-    it. Half of the new neurons' weights are normal with the covariance of the gradients by all neurons of the layer: what
-    the layer is
-    asked for. The other half are random. Sums with random factors draw both without the covariance itself.
+    it. Half of the new neurons' weights are normal with the covariance of the gradients by all neurons of the layer: what the
+    layer is asked for. The other half are random. Sums with random factors draw both without the covariance itself.
     """
     bank = blank_bank(task, counts)
     paths = list(bank.split)
@@ -61,7 +67,7 @@ def _propose(task: Task, counts: Dict[str, int]) -> Bank:
     total = {path: torch.zeros_like(bank.split[path]) for path in paths}
     factors, pieces = 0.0, 0
     for views, labels in first_batches(task):
-        loss = task.objective(task.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels)
+        loss = task.loss(views, labels)
         factor = float(torch.randn((), generator=task.generator))
         factors, pieces = factors + factor, pieces + 1
         for path, found in zip(paths, torch.autograd.grad(loss, parameters)):  # type: ignore[arg-type]

@@ -1,11 +1,9 @@
 """What each of several candidates adds to those taken before it: orthogonal matching pursuit on gradients.
 
-A consumer's output changes by U h when candidates with features h get outgoing weights U. With G = Σ δ hᵀ the loss's
-gradient by U
-and S = Σ h hᵀ, the best step of a given size at the output takes off tr(G S⁻¹ Gᵀ) (the natural gradient of TINY, Verbockhaven et
-al. 2024, arXiv 2405.19816). Taken one after the other, as in Pati et al. 1993, each candidate counts with what neither the
-existing
-channels nor the earlier candidates already say.
+A consumer's output changes by U h when candidates with features h get outgoing weights U. With G = Σ δ hᵀ the loss's gradient by
+U and S = Σ h hᵀ, the best step of a given size at the output takes off tr(G S⁻¹ Gᵀ) (the natural gradient of TINY, Verbockhaven
+et al. 2024, arXiv 2405.19816). Taken one after the other, as in Pati et al. 1993, each candidate counts with what neither the
+existing channels nor the earlier candidates already say.
 """
 
 from __future__ import annotations

@@ -158,9 +158,9 @@ def weight_gradient() -> Collect:
         by_channel = found.reshape(reader.rows, channels, -1).transpose(0, 1).flatten(1)
         reader.add("product", by_channel @ by_channel.t())
         reader.add("gradient", found.reshape(reader.rows, channels, -1))
-        entries = x.movedim(1, -1) if x.dim() == 4 and not isinstance(module, nn.Linear) else x
-        rows = entries.reshape(-1, channels) if reader.layer.features == 1 else x.reshape(len(x), channels, -1).transpose(1, 2)
-        rows = rows.reshape(-1, channels)[:: max(1, rows.numel() // channels // _GRAM_ROWS)]
+        behind_flattening = reader.layer.features > 1
+        by_position = x.reshape(len(x), channels, -1).transpose(1, 2) if behind_flattening else x.movedim(reader.axis(x), -1)
+        rows = by_position.reshape(-1, channels)[:: max(1, x.numel() // channels // _GRAM_ROWS)]
         reader.add("gram", rows.t() @ rows / len(rows))
         reader.add("squares", _sums(reader, x, x).aa.double() * (channels / x.numel()))
 

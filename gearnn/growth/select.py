@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import torch
 
-from gearnn.budget import Constraint, next_width
+from gearnn.budget import Constraint, largest_width, next_width
 from gearnn.growth.decision import GroupGrowth, GrowthDecision, Scores, Usage
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
 from gearnn.kernels.arrays import to_host
@@ -65,9 +65,8 @@ def select(
         limits: none of which may be exceeded.
         choice: "scored": what lowers the loss most for its share of the budget goes first (Firefly's global greedy choice, per
             cost); "uniform": all groups grow by the same factor, candidates in order; "random": one group after the other.
-        discount: gains of a group count by (its width before / its present width) to this power: the wider it has become,
-        the less
-            what was measured before growth still holds.
+        discount: gains of a group count by (its width before / its present width) to this power: the wider it has become, the
+            less what was measured before growth still holds.
         generator: for "random".
     """
     queues = [_Queue(group, scores[group.name], round_to, choice == "scored") for group in graph.groups]
@@ -126,15 +125,9 @@ def _grow_alike(queues: Sequence[_Queue], limits: Sequence[Constraint]) -> None:
 
     def counts(factor: float) -> List[int]:
         found = []
-        for queue in queues:
-            group, width, blocks = queue.group, queue.group.width, 0
-            while True:
-                following = next_width(group, width, queue.round_to)
-                needed = (following - group.width) // group.block
-                if following > factor * group.width or needed > queue.left or following <= width:
-                    break
-                width, blocks = following, needed
-            found.append(blocks)
+        for group, queue in ((queue.group, queue) for queue in queues):
+            most = min(queue.left * group.block, int(factor * group.width) - group.width)
+            found.append((largest_width(group, most, queue.round_to) - group.width) // group.block)
         return found
 
     def fits(factor: float) -> bool:

@@ -125,7 +125,7 @@ def apply(task: Task, offer: Offer, decision: GrowthDecision, momentum: Mapping[
     model, graph = task.model, task.graph
     bank = _without_lone_halves(graph, offer.bank, decision) if offer.paired else offer.bank
     grown = widened_model(model, graph, bank, chosen_layouts(graph, decision, offer.splitting, task.device()))
-    widths = {growth.name: growth.after for growth in decision.groups}
+    widths = decision.widths()
     carried = carried_momentum(graph, momentum, grown, widths)
     for (path, name), gradient in offer.momentum.items():
         buffer, layer = carried.get(f"{path}.weight"), graph.layers[path]
