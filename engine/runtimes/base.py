@@ -14,11 +14,13 @@ from gearnn.engine.errors import EngineError
 Shape = Tuple[Optional[int], Optional[int], Optional[int], Optional[int]]
 Self = TypeVar("Self", bound="Runtime")
 
-_FLOAT32 = np.dtype(np.float32)
+FLOAT32, UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
+LAYOUTS = {FLOAT32: "NCHW", UINT8: "NHWC"}
+"""Of the input, by its type: floats as training frameworks hold them, pixels as cameras and image files give them."""
 
 
 class Runtime(ABC):
-    """A loaded network: float32 (B, C, H, W) → float32 (B, K).
+    """A loaded network: float32 (B, C, H, W), or uint8 (B, H, W, C) where it prepares pixels itself, → float32 (B, K).
 
     A subclass provides ``load``, the hook ``_run`` and ``close``; the checks are here. Whether ``run`` may be called
     from several threads at once is for each subclass to say.
@@ -27,18 +29,24 @@ class Runtime(ABC):
         name: of the runtime.
         version: of the runtime.
         threads: used by a call.
+        device: what executes: "cpu", or a GPU's name.
         path: of the loaded file.
-        input_shape: (batch, C, H, W), None where any size is taken.
-        metadata: strings stored in the file, if its format holds any.
+        input_shape: four sizes in the order of ``layout``, None where any size is taken.
+        input_dtype: float32 or uint8.
+        layout: "NCHW" for float32, "NHWC" for uint8.
+        metadata: strings stored in the file, or beside it.
     """
 
     name: ClassVar[str]
+    device: str = "cpu"
 
-    def __init__(self, path: Path, version: str, threads: int, input_shape: Shape) -> None:
+    def __init__(self, path: Path, version: str, threads: int, input_shape: Shape, input_dtype: np.dtype = FLOAT32) -> None:
         self.path = path
         self.version = version
         self.threads = threads
         self.input_shape = input_shape
+        self.input_dtype = np.dtype(input_dtype)
+        self.layout = LAYOUTS[self.input_dtype]
         self.metadata: Dict[str, str] = {}
 
     @classmethod
@@ -50,6 +58,10 @@ class Runtime(ABC):
     def _run(self, images: np.ndarray) -> np.ndarray:
         """Execute on images that passed the checks."""
 
+    def device_seconds(self, images: np.ndarray) -> Optional[float]:
+        """Time on the device of one execution, without copies; None where the host executes."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Release the network; may be called twice."""
@@ -58,7 +70,8 @@ class Runtime(ABC):
         """Logits of a batch.
 
         Args:
-            images: float32 (B, C, H, W), B at least 1; in [0, 1] for networks deployed by this project.
+            images: B at least 1; float32 (B, C, H, W), in [0, 1] for networks deployed by this project, or uint8 (B, H, W, C)
+                (see ``input_dtype``).
 
         Returns:
             float32 (B, K).
@@ -67,30 +80,47 @@ class Runtime(ABC):
             EngineError: if dtype, rank, channels, height or width are not what the network takes, if it was closed, or
                 if the runtime fails.
         """
-        if not isinstance(images, np.ndarray) or images.dtype != _FLOAT32:
+        if not isinstance(images, np.ndarray) or images.dtype != self.input_dtype:
             raise EngineError(self._wrong_type(images))
         shape = images.shape
         if shape[1:] != self.input_shape[1:] or self.input_shape[0] is not None or shape[0] == 0:
             self._check_shape(shape)
         return self._run(images)
 
+    def prepare(self, pixels: np.ndarray) -> np.ndarray:
+        """What ``run`` takes, of uint8 images (B, C, H, W): float32 in [0, 1], or the pixels with their channels last."""
+        if self.input_dtype == UINT8:
+            return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        return pixels.astype(np.float32) / np.float32(255)
+
+    @property
+    def image_shape(self) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+        """(C, H, W) whatever the layout, None where any size is taken."""
+        sizes = self.input_shape[1:]
+        return sizes if self.layout == "NCHW" else (sizes[2], sizes[0], sizes[1])
+
     def _wrong_type(self, images: object) -> str:
         got = f"an array of {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
-        return f"{self.path} takes a NumPy array of float32, got {got}: for 8-bit images use images.astype('float32') / 255"
+        to_float = "for 8-bit images use images.astype('float32') / 255"
+        cure = to_float if self.input_dtype == FLOAT32 else "give the pixels as they are, 0 to 255"
+        return f"{self.path} takes a NumPy array of {self.input_dtype}, got {got}: {cure}"
 
     def _check_shape(self, shape: Tuple[int, ...]) -> None:
         wanted = "(" + ", ".join("any" if size is None else str(size) for size in self.input_shape) + ")"
         message = f"{self.path} takes images of shape {wanted}, got {shape}"
+        order = "batch, channels, height, width" if self.layout == "NCHW" else "batch, height, width, channels"
         if len(shape) != 4:
-            raise EngineError(f"{message}: give (batch, channels, height, width), one image as images[None]")
-        batch, channels, height, width = (expected is None or expected == size for expected, size in zip(self.input_shape, shape))
-        if not channels:
-            last = shape[3] == self.input_shape[1]
-            cure = "move the channels forward with images.transpose(0, 3, 1, 2)" if last else "convert the images"
-            raise EngineError(f"{message}: {cure} to have {self.input_shape[1]} channels")
-        if not (height and width):
+            raise EngineError(f"{message}: give ({order}), one image as images[None]")
+        fits = dict(zip(self.layout, (expected is None or expected == size for expected, size in zip(self.input_shape, shape))))
+        place, turned = self.layout.index("C"), "NHWC" if self.layout == "NCHW" else "NCHW"
+        if not fits["C"]:
+            elsewhere = shape[turned.index("C")] == self.input_shape[place]
+            move = tuple(turned.index(axis) for axis in self.layout)
+            cure = f"move the channels with images.transpose{move}" if elsewhere else "convert the images"
+            raise EngineError(f"{message}: {cure} to have {self.input_shape[place]} channels")
+        if not (fits["H"] and fits["W"]):
             raise EngineError(f"{message}: resize the images to that height and width")
-        if not batch or shape[0] == 0:
+        if not fits["N"] or shape[0] == 0:
             raise EngineError(f"{message}: give {self.input_shape[0] or 'at least one'} per call")
 
     def __enter__(self: Self) -> Self:

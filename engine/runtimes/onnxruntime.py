@@ -1,7 +1,8 @@
-"""ONNX Runtime: the default everywhere, on the CPU."""
+"""ONNX Runtime: the default everywhere, on the CPU or on what its build brings along."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from gearnn.engine.environment import usable_cores
 from gearnn.engine.errors import EngineError, reason
-from gearnn.engine.runtimes.base import Runtime, Shape
+from gearnn.engine.runtimes.base import FLOAT32, UINT8, Runtime, Shape
 
-CPU = "CPUExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_TYPES = {"tensor(float)": FLOAT32, "tensor(uint8)": UINT8}
 _FATAL = 4  # errors come as exceptions; ONNX Runtime would print them as well
 
 
@@ -28,9 +30,10 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
 
     def __init__(self, path: Path, session: Any, version: str, threads: int) -> None:
-        super().__init__(path, version, threads, _input_shape(session, path))
+        super().__init__(path, version, threads, *_input(session, path))
         self.providers: Tuple[str, ...] = tuple(session.get_providers())
         self.metadata = dict(session.get_modelmeta().custom_metadata_map)
+        self.device = "cpu" if self.providers == (CPU,) else self.providers[0].replace("ExecutionProvider", "").lower()
         self._session: Any = session
         self._input: str = session.get_inputs()[0].name
         self._outputs: List[str] = [session.get_outputs()[0].name]
@@ -41,16 +44,17 @@ class OnnxRuntime(Runtime):
         path: Union[str, Path],
         threads: Optional[int] = None,
         *,
-        providers: Sequence[str] = (CPU,),
+        providers: Optional[Sequence[str]] = None,
         spinning: bool = True,
     ) -> OnnxRuntime:
-        """Load an ONNX file with one float32 input (batch, C, H, W) and one output.
+        """Load an ONNX file with one input, float32 (batch, C, H, W) or uint8 (batch, H, W, C), and one output.
 
         Args:
             path: the file.
             threads: threads within an operator, at least 1; by default one for each core this process may use. Operators
                 run one after the other.
-            providers: execution providers wanted, by ONNX Runtime's names; the CPU takes what they do not.
+            providers: execution providers wanted, by ONNX Runtime's names; the CPU takes what they do not. None tries CUDA
+                where this build has it and goes to the CPU, with a warning, where it does not start.
             spinning: let idle threads wait actively for a short while. This shortens calls (at batch 1 on two cores by a
                 fifth to two fifths) and costs power; turn it off where other work needs the cores.
 
@@ -64,25 +68,13 @@ class OnnxRuntime(Runtime):
             raise EngineError(f"a runtime needs at least 1 thread, not {threads}")
         if not path.is_file():
             raise EngineError(f"there is no ONNX file {path}: check the path, or write one with gearnn export")
-        available = ort.get_available_providers()
-        for provider in providers:
-            if provider not in available:
-                offers = ", ".join(available)
-                raise EngineError(f"this ONNX Runtime has no {provider}: use one of {offers}, or install a build that has it")
-        wanted = [*(provider for provider in providers if provider != CPU), CPU]
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-        try:
-            session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {path} ({reason(error)}): export it again") from error
-        if list(session.get_providers())[: len(wanted)] != wanted:
-            raise EngineError(f"{', '.join(wanted[:-1])} did not start here: check its driver and libraries, or use {CPU}")
-        return cls(path, session, ort.__version__, threads)
+        return cls(path, _start(ort, path, options, providers), ort.__version__, threads)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         session = self._session
@@ -111,13 +103,41 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _input_shape(session: Any, path: Path) -> Shape:
-    """(batch, C, H, W) with None for named or unknown sizes."""
+def _start(ort: Any, path: Path, options: Any, providers: Optional[Sequence[str]]) -> Any:
+    """A session on the providers asked for, or on what can be had."""
+    available = ort.get_available_providers()
+    for provider in providers or ():
+        if provider not in available:
+            offers = ", ".join(available)
+            raise EngineError(f"this ONNX Runtime has no {provider}: use one of {offers}, or install a build that has it")
+    asked = [CUDA] if providers is None and CUDA in available else [name for name in providers or () if name != CPU]
+    wanted = [*asked, CPU]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+    except Exception as error:
+        if providers is None and asked:
+            return _start_on_cpu(ort, path, options, reason(error))
+        raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {path} ({reason(error)}): export it again") from error
+    if list(session.get_providers())[: len(wanted)] == wanted:
+        return session
+    if providers is None:
+        return _start_on_cpu(ort, path, options, "it did not start")
+    raise EngineError(f"{', '.join(asked)} did not start here: check its driver and libraries, or use {CPU}")
+
+
+def _start_on_cpu(ort: Any, path: Path, options: Any, why: str) -> Any:
+    warnings.warn(f"ONNX Runtime's {CUDA} is not used ({why}): networks run on the CPU", RuntimeWarning, stacklevel=4)
+    return _start(ort, path, options, (CPU,))
+
+
+def _input(session: Any, path: Path) -> Tuple[Shape, np.dtype]:
+    """Shape, with None for named or unknown sizes, and type of the input."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     got = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in inputs)
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type not in _TYPES or len(inputs[0].shape) != 4:
         raise EngineError(
-            f"{path} has inputs {got} and {len(outputs)} outputs: one float32 input (batch, C, H, W) and one output are wanted"
+            f"{path} has inputs {got} and {len(outputs)} outputs: one input, float32 (batch, C, H, W) or uint8 (batch, H, W, C), "
+            "and one output are wanted"
         )
-    batch, channels, height, width = (size if isinstance(size, int) else None for size in inputs[0].shape)
-    return batch, channels, height, width
+    first, second, third, fourth = (size if isinstance(size, int) else None for size in inputs[0].shape)
+    return (first, second, third, fourth), _TYPES[inputs[0].type]

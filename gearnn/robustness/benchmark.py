@@ -165,7 +165,8 @@ def predicting(name: str, model: Any) -> Iterator[Predictor]:
             for module in training:
                 module.training = True
     elif hasattr(model, "run"):
-        yield lambda images: model.run(images.astype(np.float32) / np.float32(255))
+        prepare = getattr(model, "prepare", lambda images: images.astype(np.float32) / np.float32(255))
+        yield lambda images: model.run(prepare(images))
     elif callable(model):
         yield model
     else:

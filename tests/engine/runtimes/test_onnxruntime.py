@@ -99,6 +99,15 @@ def test_refuses_a_provider_that_did_not_start(onnx_file, monkeypatch):
         OnnxRuntime.load(onnx_file, 1, providers=("CUDAExecutionProvider",))
 
 
+def test_auto_goes_to_the_cpu_with_a_warning_where_cuda_does_not_start(onnx_file, images, monkeypatch):
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, options, **rest: session(path, options, providers=[CPU]))
+    with pytest.warns(RuntimeWarning, match="CUDAExecutionProvider is not used"), OnnxRuntime.load(onnx_file, 1) as runtime:
+        assert (runtime.device, runtime.providers) == ("cpu", (CPU,))
+        assert runtime.run(images[:2]).shape == (2, 5)
+
+
 def test_says_when_onnx_runtime_is_missing(onnx_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError, match="pip install onnxruntime"):
@@ -126,7 +135,7 @@ def model_file(path, inputs, outputs=1, kind=TensorProto.FLOAT):
 )
 def test_refuses_networks_with_other_inputs(tmp_path, inputs, outputs, kind):
     path = model_file(tmp_path / "other.onnx", inputs, outputs, kind)
-    with pytest.raises(EngineError, match=r"has inputs in0: tensor.* one float32 input \(batch, C, H, W\) and one output"):
+    with pytest.raises(EngineError, match=r"has inputs in0: tensor.* float32 \(batch, C, H, W\) or uint8 \(batch, H, W, C\), and one output"):
         OnnxRuntime.load(path, 1)
 
 
