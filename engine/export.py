@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
@@ -18,6 +20,8 @@ from gearnn.engine.files import write_bytes
 
 OPSETS = range(13, 18)  # 13 has per-channel quantisation; 17 is the highest that the TorchScript exporter of torch 2.0 writes
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+FLOATS = {"dtype": "float32", "layout": "NCHW", "range": [0, 1]}
+PIXELS = {"dtype": "uint8", "layout": "NHWC", "range": [0, 255]}
 _EXAMPLE_BATCH = 2  # not 1: a network that only works on single images must fail here, not on the device
 
 
@@ -28,8 +32,15 @@ def export_onnx(
     *,
     opset: int = 13,
     metadata: Optional[Mapping[str, str]] = None,
+    pixels: bool = False,
+    batch: Optional[int] = None,
 ) -> Path:
     """Write a network as ONNX: input ``images`` float32 (batch, C, H, W), output ``logits`` float32 (batch, K).
+
+    With ``pixels`` the input is uint8 (batch, H, W, C) instead, as cameras and image files give it: the division by 255 and
+    the change of layout are then part of the file. The metadata properties get ``input`` (JSON: dtype, layout, range),
+    ``precision``
+    ("fp32") and ``source_sha256`` (of the network's parameters and buffers) beside what ``metadata`` holds.
 
     The network is traced in eval mode (batch normalisation gets folded into the convolutions); every submodule's mode is
     restored afterwards. The batch axis is dynamic and named ``batch``. The file has passed the ONNX checker and strict
@@ -42,25 +53,48 @@ def export_onnx(
         path: where to write; folders are made.
         opset: 13 to 17.
         metadata: strings stored in the file's metadata properties.
+        pixels: take uint8 images with their channels last.
+        batch: fix the batch size, as TensorRT's DLA wants it; None leaves it open.
 
     Returns:
         The path.
 
     Raises:
-        EngineError: if the opset is outside 13 to 17, the network does not map the example to (B, K), holds an operator
-            that this opset lacks, has its batch size frozen by the trace, or the file cannot be written.
+        EngineError: if the opset is outside 13 to 17, the batch size below 1, the network does not map the example to (B, K),
+            holds an operator that this opset lacks, has its batch size frozen by the trace, or the file cannot be written.
     """
     path = Path(path)
     if opset not in OPSETS:
         raise EngineError(f"ONNX opset {opset} is not supported: choose one from {OPSETS[0]} to {OPSETS[-1]} (default 13)")
+    if batch is not None and batch < 1:
+        raise EngineError(f"a batch has at least one image, not {batch}: leave it out for any batch size")
     with _eval_mode(model):
-        example = _example(model, example_shape)
+        example = _example(model, example_shape, batch)
         _check_forward(model, example)
-        exported = _trace(model, example, opset)
+        source = _digest(model)
+        if pixels:
+            with _from_pixels(model):
+                exported = _trace(model, (example * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(), opset, batch)
+        else:
+            exported = _trace(model, example, opset, batch)
     checked = _check(exported, type(model).__name__)
-    onnx.helper.set_model_props(checked, dict(metadata or {}))
+    own = {"input": json.dumps(PIXELS if pixels else FLOATS), "precision": "fp32", "source_sha256": source}
+    onnx.helper.set_model_props(checked, {**(metadata or {}), **own})
     write_bytes(path, checked.SerializeToString())
     return path
+
+
+@contextlib.contextmanager
+def _from_pixels(model: nn.Module) -> Iterator[None]:
+    """The network takes uint8 (B, H, W, C) for the block. A hook, so that the file's node names stay the modules' paths.
+
+    The cast comes first: TensorRT takes uint8 only as an input that is cast at once (its Python API documentation, DataType).
+    """
+    hook = model.register_forward_pre_hook(lambda module, images: (images[0].float().permute(0, 3, 1, 2) / 255,))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextlib.contextmanager
@@ -75,10 +109,20 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _example(model: nn.Module, shape: Tuple[int, int, int]) -> Tensor:
+def _digest(model: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _example(model: nn.Module, shape: Tuple[int, int, int], batch: Optional[int]) -> Tensor:
     """Images as the network will see them, in [0, 1], where its weights are."""
     weights = next(iter(model.parameters()), None)
-    images = torch.rand(_EXAMPLE_BATCH, *shape, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(batch or _EXAMPLE_BATCH, *shape, generator=torch.Generator().manual_seed(0))
     return images if weights is None else images.to(weights.device)
 
 
@@ -96,13 +140,13 @@ def _check_forward(model: nn.Module, example: Tensor) -> None:
         raise EngineError(f"{name} must return one float32 tensor (batch, classes) to be exported, but returned {got}")
 
 
-def _trace(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
+def _trace(model: nn.Module, example: Tensor, opset: int, batch: Optional[int]) -> onnx.ModelProto:
     """Torch's TorchScript exporter: the one that exists from torch 2.0 on and writes opsets below 18."""
     options: Dict[str, Any] = {
         "opset_version": opset,
         "input_names": [INPUT],
         "output_names": [OUTPUT],
-        "dynamic_axes": {INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+        "dynamic_axes": {} if batch else {INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
         "do_constant_folding": True,
         "training": torch.onnx.TrainingMode.EVAL,
     }
@@ -125,7 +169,8 @@ def _trace(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
 def _check(exported: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The file with shapes inferred, once it is known to be valid and to take any batch size.
 
-    The exporter writes ``batch`` on the output whatever the trace did, so the claim is dropped and inferred anew.
+    Where the batch is open, the exporter writes ``batch`` on the output whatever the trace did, so the claim is dropped and
+    inferred anew.
     """
     output = exported.graph.output[0].type.tensor_type
     claimed = output.shape.dim[0].dim_param
@@ -136,10 +181,11 @@ def _check(exported: onnx.ModelProto, name: str) -> onnx.ModelProto:
     except Exception as error:
         raise EngineError(f"the ONNX file of {name} is not valid ({reason(error)}): change that part of the model") from error
     batch = inferred.graph.output[0].type.tensor_type.shape.dim[0]
-    if batch.HasField("dim_value"):
+    if claimed and batch.HasField("dim_value"):
         raise EngineError(
             f"{name} works for batches of {batch.dim_value} only once exported: "
             "replace sizes turned into Python numbers, as in view(int(x.shape[0]), -1), by flatten(1)"
         )
-    batch.dim_param = claimed
+    if claimed:
+        batch.dim_param = claimed
     return inferred

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import stat
 import warnings
 
@@ -48,12 +49,53 @@ def test_names_axes_metadata_and_age(small_net, tmp_path):
 
     assert (image.name, sizes(image)) == ("images", ["batch", 3, 16, 16])
     assert (logits.name, sizes(logits)) == ("logits", ["batch", 5])
-    assert {entry.key: entry.value for entry in model.metadata_props} == {"classes": '["ä", "b"]', "size": "16"}
+    strings = {entry.key: entry.value for entry in model.metadata_props}
+    assert {key: strings[key] for key in ("classes", "size", "precision")} == {
+        "classes": '["ä", "b"]', "size": "16", "precision": "fp32",
+    }  # fmt: skip
+    assert json.loads(strings["input"]) == {"dtype": "float32", "layout": "NCHW", "range": [0, 1]}
     assert model.opset_import[0].version == 13
     assert model.ir_version <= 8  # what TensorRT 8.5 and ONNX Runtime 1.16 on a Jetson read
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
     inferred = {value.name for value in model.graph.value_info}
     assert inferred >= {name for node in model.graph.node[:-1] for name in node.output}
+
+
+def test_pixels_in_the_graph_give_the_same_bits(small_net, tmp_path):
+    pixels = np.random.default_rng(3).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
+    floats = export_onnx(small_net, SHAPE, tmp_path / "floats.onnx")
+    path = export_onnx(small_net, SHAPE, tmp_path / "pixels.onnx", pixels=True)
+    with load_runtime(floats, threads=1) as one, load_runtime(path, threads=1) as other:
+        assert (other.layout, other.input_dtype, other.input_shape) == ("NHWC", np.uint8, (None, 16, 16, 3))
+        np.testing.assert_array_equal(other.run(other.prepare(pixels)), one.run(one.prepare(pixels)))
+        assert json.loads(other.metadata["input"]) == {"dtype": "uint8", "layout": "NHWC", "range": [0, 255]}
+    nodes = onnx.load(path).graph.node
+    assert nodes[0].op_type == "Cast"
+    assert {node.name for node in onnx.load(floats).graph.node} <= {node.name for node in nodes}
+    assert not small_net._forward_pre_hooks
+
+
+def test_a_fixed_batch(small_net, images, tmp_path):
+    with load_runtime(export_onnx(small_net, SHAPE, tmp_path / "net.onnx", batch=4), threads=1) as runtime:
+        assert runtime.input_shape == (4, *SHAPE)
+        with torch.no_grad():
+            np.testing.assert_allclose(runtime.run(images[:4]), small_net(torch.from_numpy(images[:4])).numpy(), atol=1e-5)
+        with pytest.raises(EngineError, match="give 4 per call"):
+            runtime.run(images[:3])
+    with pytest.raises(EngineError, match="at least one image, not 0"):
+        export_onnx(small_net, SHAPE, tmp_path / "none.onnx", batch=0)
+
+
+def test_the_source_is_known_by_its_weights(small_net, tmp_path):
+    def source(name):
+        model = onnx.load(export_onnx(small_net, SHAPE, tmp_path / name))
+        return next(entry.value for entry in model.metadata_props if entry.key == "source_sha256")
+
+    first = source("a.onnx")
+    assert source("b.onnx") == first
+    with torch.no_grad():
+        small_net.classifier.bias[2] += 1e-3
+    assert source("c.onnx") != first
 
 
 @pytest.mark.parametrize("opset", [12, 18, 0])

@@ -21,7 +21,7 @@ def test_describes_itself(onnx_file):
         assert (runtime.name, runtime.version, runtime.threads) == ("onnxruntime", onnxruntime.__version__, 2)
         assert runtime.input_shape == (None, 3, 16, 16)
         assert runtime.providers == (CPU,)
-        assert runtime.metadata == {"classes": '["a", "b", "c", "d", "e"]'}
+        assert runtime.metadata["classes"] == '["a", "b", "c", "d", "e"]'
         assert runtime.path == onnx_file
     assert OnnxRuntime.load(onnx_file).threads == usable_cores()
 
@@ -135,7 +135,7 @@ def model_file(path, inputs, outputs=1, kind=TensorProto.FLOAT):
 )
 def test_refuses_networks_with_other_inputs(tmp_path, inputs, outputs, kind):
     path = model_file(tmp_path / "other.onnx", inputs, outputs, kind)
-    with pytest.raises(EngineError, match=r"has inputs in0: tensor.* float32 \(batch, C, H, W\) or uint8 \(batch, H, W, C\), and one output"):
+    with pytest.raises(EngineError, match=r"has inputs in0: tensor.* float32 \(batch, C, H, W\) or uint8"):
         OnnxRuntime.load(path, 1)
 
 
