@@ -13,8 +13,8 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from gearnn.engine.images import Header, UnreadableImageError, fit_array, read_header, read_image
 from gearnn.progress import Progress
-from gearnn.readers.images import Header, UnreadableImageError, fit_array, read_header, read_image
 
 SMALLEST, LARGEST, FALLBACK_SIZE = 16, 224, 64
 _SAMPLE = 64  # headers looked at before decoding

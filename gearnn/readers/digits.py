@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gearnn.engine.images import fit_array
 from gearnn.errors import UserError
-from gearnn.readers.images import fit_array
 from gearnn.readers.source import Part, Source
 
 SIZE = 32

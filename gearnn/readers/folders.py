@@ -9,8 +9,8 @@ from typing import Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
+from gearnn.engine.images import SUFFIXES
 from gearnn.errors import UserError
-from gearnn.readers.images import SUFFIXES
 from gearnn.readers.source import Part, Source, listed
 
 _TRAIN = ("train", "training")

@@ -1,4 +1,4 @@
-"""One image file -> uint8 (C, size, size).
+"""One image file -> uint8 (C, size, size): for training and for prediction alike.
 
 The square is made by resizing the shorter side to ``size`` and cutting the centre, in one antialiased bicubic step.
 Alpha is composited over white, as viewers and web pages show it; 16-bit grey is divided by 257 (65535 -> 255); CMYK,

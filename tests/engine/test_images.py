@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gearnn.readers.images import SUFFIXES, Header, UnreadableImageError, fit_array, read_header, read_image
+from gearnn.engine.images import SUFFIXES, Header, UnreadableImageError, fit_array, read_header, read_image
 
 
 def noise(*shape, seed=0):
