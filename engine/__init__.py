@@ -14,14 +14,16 @@ from gearnn.engine.errors import EngineError
 
 _HOMES = {
     "export_onnx": "gearnn.engine.export",
+    "load": "gearnn.engine.predict",
     "load_runtime": "gearnn.engine.runtimes",
     "profile_latency": "gearnn.engine.profile",
 }
 
-__all__ = ["EngineError", "compare", "export_onnx", "load_runtime", "profile_latency"]
+__all__ = ["EngineError", "compare", "export_onnx", "load", "load_runtime", "profile_latency"]
 
 if TYPE_CHECKING:
     from gearnn.engine.export import export_onnx
+    from gearnn.engine.predict import load
     from gearnn.engine.profile import profile_latency
     from gearnn.engine.runtimes import load_runtime
 

@@ -26,6 +26,7 @@ COMMANDS: Dict[str, Command] = {
     "evaluate": Command("gearnn.commands.evaluate", "clean and robust accuracy of a network or an ONNX file"),
     "export": Command("gearnn.commands.export", "write a trained network as ONNX"),
     "profile": Command("gearnn.commands.profile", "latency percentiles of an ONNX file on this machine"),
+    "predict": Command("gearnn.commands.predict", "what pictures show, on a deployed network"),
     "report": Command("gearnn.commands.report", "write report.html of a run folder anew"),
     "bench": Command("gearnn.commands.bench", "time the kernels beside their peers on this machine"),
     "info": Command("gearnn.commands.info", "what this installation and this machine can do"),

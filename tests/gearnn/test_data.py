@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from gearnn.data import check_batch_size, load_data
+from gearnn.engine import images
 from gearnn.errors import UserError
-from gearnn.readers import images
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
