@@ -126,6 +126,34 @@ def read_manifest(engine: Union[str, Path]) -> Manifest:
         raise EngineError(f"{path} is not a manifest ({error}): restore it, or build {engine} again with gearnn build") from error
 
 
+def onnx_manifest(path: Union[str, Path], precision: str, rebuild: str, **rest: Any) -> Manifest:
+    """The manifest of an ONNX file as ONNX Runtime sees it; ``rest`` are further fields.
+
+    Raises:
+        EngineError: if ONNX Runtime cannot load the file.
+    """
+    from gearnn.engine.runtimes.onnxruntime import CPU, OnnxRuntime
+
+    path = Path(path)
+    with OnnxRuntime.load(path, 1, providers=(CPU,)) as runtime:
+        return Manifest(
+            file=path.name,
+            sha256=sha256_of(path),
+            runtime=runtime.name,
+            runtime_version=runtime.version,
+            precision=precision,
+            input_name=runtime.input_name,
+            input_shape=runtime.input_shape,
+            input_dtype=str(runtime.input_dtype),
+            layout=runtime.layout,
+            output_name=runtime.output_name,
+            output_shape=runtime.output_shape,
+            metadata=runtime.metadata,
+            rebuild=rebuild,
+            **rest,
+        )
+
+
 def check_file(engine: Union[str, Path], manifest: Manifest) -> None:
     """Do nothing if the file is the one the manifest speaks of, to the byte.
 

@@ -25,6 +25,7 @@ class OnnxRuntime(Runtime):
 
     Attributes:
         providers: execution providers in use, in order of preference; the CPU is always the last.
+        input_name, output_name, output_shape: as the file has them, None where a size is open.
     """
 
     name = "onnxruntime"
@@ -35,8 +36,10 @@ class OnnxRuntime(Runtime):
         self.metadata = dict(session.get_modelmeta().custom_metadata_map)
         self.device = "cpu" if self.providers == (CPU,) else self.providers[0].replace("ExecutionProvider", "").lower()
         self._session: Any = session
-        self._input: str = session.get_inputs()[0].name
-        self._outputs: List[str] = [session.get_outputs()[0].name]
+        self.input_name: str = session.get_inputs()[0].name
+        self.output_name: str = session.get_outputs()[0].name
+        self.output_shape = tuple(size if isinstance(size, int) else None for size in session.get_outputs()[0].shape)
+        self._outputs: List[str] = [self.output_name]
 
     @classmethod
     def load(
@@ -81,7 +84,7 @@ class OnnxRuntime(Runtime):
         if session is None:
             raise EngineError(f"{self.path} was closed: load it again to run it")
         try:
-            logits: np.ndarray = session.run(self._outputs, {self._input: images})[0]
+            logits: np.ndarray = session.run(self._outputs, {self.input_name: images})[0]
         except Exception as error:
             raise EngineError(
                 f"{self.path} failed on images of shape {images.shape} ({reason(error)}): try a smaller batch or export it again"

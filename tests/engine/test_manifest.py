@@ -12,6 +12,7 @@ from gearnn.engine.manifest import (
     Manifest,
     check_manifest,
     manifest_path,
+    onnx_manifest,
     read_manifest,
     sha256_of,
     write_manifest,
@@ -88,6 +89,15 @@ def test_one_changed_byte_is_refused(engine, place):
     engine.write_bytes(content)
     with pytest.raises(EngineError, match=f"not the file its manifest speaks of .*{manifest.sha256[:12]}.*with: gearnn build"):
         check_manifest(engine, manifest, **HERE)
+
+
+def test_of_an_onnx_file(onnx_file):
+    manifest = onnx_manifest(onnx_file, "fp32", "gearnn export RUN", onnx_sha256="ab")
+    assert (manifest.input_name, manifest.input_shape, manifest.input_dtype) == ("images", (None, 3, 16, 16), "float32")
+    assert (manifest.output_name, manifest.output_shape, manifest.onnx_sha256) == ("logits", (None, 5), "ab")
+    assert manifest.metadata["classes"] == '["a", "b", "c", "d", "e"]'
+    write_manifest(onnx_file, manifest)
+    assert read_manifest(onnx_file) == manifest
 
 
 def test_without_a_manifest_nothing_is_loaded(engine):
