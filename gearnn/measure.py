@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from gearnn.data import Split
 from gearnn.engine.compare import compare
@@ -24,11 +25,21 @@ OPSET = 13  # what TensorRT 8.5, JetPack 5's, surely reads
 
 
 def deploy(
-    weights: Path, onnx: Path, images: np.ndarray, threads: Optional[int], opset: int = OPSET, check: bool = True
+    weights: Path,
+    onnx: Path,
+    images: np.ndarray,
+    threads: Optional[int],
+    opset: int = OPSET,
+    *,
+    check: bool = True,
+    pixels: bool = False,
+    batch: Optional[int] = None,
+    metadata: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, Any]:
-    """Export a network to ONNX and hold the engine against torch on float32 ``images`` (N, C, H, W) in [0, 1].
+    """Export a network that this project has trained, and hold the engine against torch on uint8 ``images`` (N, C, H, W).
 
-    ``check`` False is for networks that have learnt nothing, whose classes are ties.
+    ``check`` False is for networks that have learnt nothing, whose classes are ties. ``pixels``, ``batch`` and ``metadata``
+    (which comes on top of the network's own) are as in `export_onnx`.
 
     Returns:
         JSON-ready facts: parameters, widths, file size and the comparison.
@@ -38,24 +49,50 @@ def deploy(
             or its top class on more than 2 % of the images.
     """
     model, card = load_deployable(weights)
-    export_onnx(model, (card.in_chans, card.image_size, card.image_size), onnx, opset=opset, metadata=card.to_metadata())
+    shape = (card.in_chans, card.image_size, card.image_size)
+    strings = {**card.to_metadata(), **(metadata or {})}
+    facts = deploy_module(model, shape, onnx, images, threads, opset, check=check, pixels=pixels, batch=batch, metadata=strings)
+    return {**facts, "widths": list(card.widths)}
 
-    def reference(batch: np.ndarray) -> np.ndarray:
+
+def deploy_module(
+    model: nn.Module,
+    shape: Tuple[int, int, int],
+    onnx: Path,
+    images: np.ndarray,
+    threads: Optional[int],
+    opset: int = OPSET,
+    *,
+    check: bool = True,
+    pixels: bool = False,
+    batch: Optional[int] = None,
+    metadata: Optional[Mapping[str, str]] = None,
+) -> Dict[str, Any]:
+    """`deploy` for any module from float32 (B, C, H, W) in [0, 1] to (B, K); ``shape`` is (C, H, W)."""
+    model.eval()
+    export_onnx(model, shape, onnx, opset=opset, metadata=metadata, pixels=pixels, batch=batch)
+
+    def reference(together: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return np.asarray(model(torch.from_numpy(batch)).numpy())
+            return np.asarray(model(torch.from_numpy(together).float() / 255).numpy())
 
+    whole = images if batch is None else np.resize(images, (-(-len(images) // batch) * batch, *images.shape[1:]))
     with load_runtime(onnx, threads=threads) as runtime:
-        comparison = compare(reference, runtime.run, images)
+        comparison = compare(reference, lambda together: runtime.run(runtime.prepare(together)), whole, batch_size=batch or 64)
     # Trained networks have near-ties: a class that flips between logits within the tolerance is no disagreement.
     if check:
         comparison.check(top1=0.98)
     return {
         "params": count_parameters(model),
-        "widths": list(card.widths),
         "onnx_bytes": onnx.stat().st_size,
         "opset": opset,
         "comparison": asdict(comparison),
     }
+
+
+def random_images(shape: Tuple[int, int, int], seed: int, count: int = 64) -> np.ndarray:
+    """uint8 (count, C, H, W), every pixel drawn by itself."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
 def judge(

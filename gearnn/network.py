@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -69,6 +70,32 @@ def load_deployable(path: Path) -> Tuple[nn.Sequential, Card]:
     """As `load_network`, with the input normalisation in front: takes images in [0, 1]."""
     model, card = load_network(path)
     return deployable(model, card.mean, card.std).eval(), card
+
+
+def made_by(name: str, weights: Optional[Path] = None) -> nn.Module:
+    """The module that the user's own function returns, named ``module:function``, with weights of a safetensors file.
+
+    Raises:
+        UserError: if there is no such function, it fails, or the weights are not the module's.
+    """
+    place, _, function = name.partition(":")
+    try:
+        model = getattr(importlib.import_module(place), function)()
+    except Exception as error:
+        raise UserError(
+            f"{name} gave no network ({type(error).__name__}: {error}): name a module and a function without arguments"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{name} returned a {type(model).__name__}: it must return a torch module")
+    if weights is not None:
+        try:
+            model.load_state_dict(read_tensors(weights)[0])
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise UserError(
+                f"the weights in {weights} are not those of {name} ({first}): name the file that was saved from it"
+            ) from error
+    return model.eval()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -181,10 +182,12 @@ def _measure(
     """Each kept network exported, compared with torch and judged on its engine; and the final engine's latency."""
     kept = {phase.keeps: phase for phase in phases if phase.keeps}
     files = {name: folder / "networks" / f"{name}.onnx" for name in kept}
-    images = dataset.test.images[:256].astype(np.float32) / 255
+    images = np.ascontiguousarray(dataset.test.images[:256])
+    growth = {"growth": json.dumps(_growth_summary(config, progression))}
     facts = {}
     for done, name in enumerate(kept):
-        facts[name] = deploy(network_path(folder, name), files[name], images, threads)
+        metadata = growth if name in ("grown", "robust") else None
+        facts[name] = deploy(network_path(folder, name), files[name], images, threads, metadata=metadata)
         progress("export", done + 1, len(kept))
     scores = judge(files, dataset.test, config.seed, threads, progress)
     for source, target in (("robust.safetensors", "model.safetensors"), ("robust.onnx", "model.onnx")):
@@ -196,6 +199,20 @@ def _measure(
         {"name": name, "label": phase.label, "phase": last[name], **facts[name], **scores[name]} for name, phase in kept.items()
     ]
     return networks, time_engine(folder / "model.onnx", threads, config.seed)
+
+
+def _growth_summary(config: RunConfig, progression: Progression) -> Dict[str, Any]:
+    """What is stored in the network's own file: how it came to its widths."""
+    growth = progression.growth
+    limits = {usage["name"]: usage["limit"] for usage in growth.get("budget", [])}
+    layers = {layer["name"]: [layer["before"], layer["after"]] for layer in growth.get("layers", [])}
+    return {
+        "method": config.method,
+        "grower": config.grower,
+        "budget": limits,
+        "bound_by": growth.get("bound_by"),
+        "layers": layers,
+    }
 
 
 def _can_report() -> bool:

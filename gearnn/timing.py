@@ -143,7 +143,7 @@ class TimeBudget:
         kept = list(dict.fromkeys(phase.keeps for phase in self.phases if phase.keeps))
         threads, data = torch.get_num_threads(), self.dataset.test
         sample = Split(data.images[:SAMPLE], data.labels[:SAMPLE])
-        images = np.asarray(sample.images, np.float32) / 255
+        images = np.ascontiguousarray(sample.images)
         with TemporaryDirectory() as name:
             folder, fixed = Path(name), REPORT_SECONDS
             for which, count in ((0, 1), (1, len(kept) - 1)):

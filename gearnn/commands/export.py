@@ -1,10 +1,10 @@
-"""``gearnn export``: a trained network as ONNX."""
+"""``gearnn export``: a trained network, or any torch module, as ONNX."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import tyro
 from typing_extensions import Annotated
@@ -14,22 +14,38 @@ from gearnn.commands.parsing import parse, print_json
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """Write a trained network as ONNX, compare the engine with torch on random images, and say where it is.
+    """Write a network as ONNX, compare the engine with torch on random images, and say where it is.
 
-    The network takes float32 images in [0, 1], (batch, channels, height, width), under the name "images".
+    The file takes float32 images (batch, channels, height, width) under the name "images", in [0, 1] for this project's networks;
+    with --uint8 it takes pixels (batch, height, width, channels) and prepares them itself.
+
+    A network of your own is named as module:function. The function is called without arguments and returns the torch module;
+    it is imported from the current folder or from what is installed.
 
     Examples:
 
       gearnn export runs/demo --out demo.onnx
 
-      gearnn export runs/photos/networks/seed.safetensors --out seed.onnx --opset 17
+      gearnn export runs/photos/networks/seed.safetensors --out seed.onnx --opset 17 --uint8
+
+      gearnn export my_models:make_net --shape 3 224 224 --weights net.safetensors --out net.onnx
     """
 
-    network: Annotated[Path, tyro.conf.Positional]
-    """Run folder or .safetensors."""
+    network: Annotated[str, tyro.conf.Positional]
+    """Run folder, .safetensors, or module:function."""
     out: Path = Path("model.onnx")
     opset: int = 13
     """13 to 17; TensorRT 8.5 surely reads 13."""
+    uint8: bool = False
+    """Take uint8 images with their channels last; the division by 255 becomes part of the network."""
+    batch: Optional[int] = None
+    """Fix the batch size, as TensorRT's DLA wants it; by default any."""
+    shape: Optional[Tuple[int, int, int]] = None
+    """Channels, height and width; for module:function."""
+    weights: Optional[Path] = None
+    """.safetensors to load into the module; for module:function."""
+    classes: Optional[Tuple[str, ...]] = None
+    """Names, in the order of the outputs, to be stored in the file; for module:function."""
     seed: int = 0
     """Of the images it is compared on."""
     device: str = "cpu"
@@ -42,24 +58,53 @@ class ExportArguments:
 def main(arguments: List[str]) -> int:
     """Export and print."""
     options = parse(ExportArguments, arguments, "export")
-    import numpy as np
-
     from gearnn.device import choose_device, set_threads
     from gearnn.errors import UserError
-    from gearnn.measure import deploy
-    from gearnn.network import load_network
 
     if choose_device(options.device).type != "cpu":
         raise UserError("export runs on the CPU: leave out --device")
     set_threads(options.threads)
-    path = options.network / "model.safetensors" if options.network.is_dir() else options.network
-    _, card = load_network(path)
-    shape = (64, card.in_chans, card.image_size, card.image_size)
-    images = np.random.default_rng(options.seed).random(shape, dtype=np.float32)
-    facts = {"onnx": str(options.out), **deploy(path, options.out, images, options.threads, options.opset)}
+    facts = {"onnx": str(options.out), **(_own(options) if ":" in options.network else _trained(options))}
     if options.json:
         print_json(facts)
     else:
         gap = facts["comparison"]["max_abs"]
         print(f"{options.out}: opset {options.opset}, {facts['onnx_bytes']:,} bytes; at most {gap:.1e} from torch")
     return 0
+
+
+def _trained(options: ExportArguments) -> Dict[str, Any]:
+    """A network that this project has trained."""
+    from gearnn.errors import UserError
+    from gearnn.measure import deploy, random_images
+    from gearnn.network import load_network
+
+    given = [name for name in ("shape", "weights", "classes") if getattr(options, name) is not None]
+    if given:
+        raise UserError(f"--{given[0]} is for a module:function; {options.network} says so itself: leave it out")
+    network = Path(options.network)
+    path = network / "model.safetensors" if network.is_dir() else network
+    _, card = load_network(path)
+    images = random_images((card.in_chans, card.image_size, card.image_size), options.seed)
+    return deploy(path, options.out, images, options.threads, options.opset, pixels=options.uint8, batch=options.batch)
+
+
+def _own(options: ExportArguments) -> Dict[str, Any]:
+    """A torch module made by the user's own function."""
+    import json
+    import sys
+
+    from gearnn.errors import UserError
+    from gearnn.measure import deploy_module, random_images
+    from gearnn.network import made_by
+
+    if options.shape is None:
+        raise UserError(f"--shape is needed for {options.network}: give channels, height and width, such as --shape 3 224 224")
+    sys.path.insert(0, "")  # as python -m does
+    model = made_by(options.network, options.weights)
+    strings = {"classes": json.dumps(list(options.classes))} if options.classes else {}
+    images = random_images(options.shape, options.seed)
+    return deploy_module(
+        model, options.shape, options.out, images, options.threads, options.opset,
+        pixels=options.uint8, batch=options.batch, metadata=strings,
+    )  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Dict
 
 import numpy as np
 import pytest
 
+from gearnn.engine.runtimes import load_runtime
 from gearnn.measure import deploy, time_engine
 from gearnn.models import scaled_widths
 from gearnn.network import Card, save_network
@@ -16,7 +18,7 @@ from gearnn.network import Card, save_network
 def test_deploys_and_times(arch: str, tmp_path: Path) -> None:
     card = Card(arch, scaled_widths(arch, 1 / 16), ("a", "b", "c"), (0.4,), (0.3,), 16, 1)
     save_network(tmp_path / "net.safetensors", card.build(), card)
-    images = np.random.default_rng(0).random((8, 1, 16, 16), dtype=np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (8, 1, 16, 16), dtype=np.uint8)
     facts = deploy(tmp_path / "net.safetensors", tmp_path / "net.onnx", images, threads=1)
     assert facts["comparison"]["max_abs"] < 1e-4
     assert facts["comparison"]["n"] == 8
@@ -26,3 +28,15 @@ def test_deploys_and_times(arch: str, tmp_path: Path) -> None:
     assert times["runtime"] == "onnxruntime"
     assert times["latency"][0]["batch"] == 1
     assert times["latency_ms_p50"] > 0
+
+
+@pytest.mark.parametrize("options", [{"pixels": True}, {"batch": 3}])
+def test_deploys_with_other_inputs_and_metadata(tmp_path: Path, options: Dict[str, Any]) -> None:
+    card = Card("vgg19", scaled_widths("vgg19", 1 / 16), ("a", "b", "c"), (0.4,) * 3, (0.3,) * 3, 32, 3)
+    save_network(tmp_path / "net.safetensors", card.build(), card)
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), dtype=np.uint8)
+    facts = deploy(tmp_path / "net.safetensors", tmp_path / "net.onnx", images, 1, metadata={"growth": "{}"}, **options)
+    assert facts["comparison"]["n"] == (9 if "batch" in options else 8)
+    with load_runtime(tmp_path / "net.onnx", threads=1) as runtime:
+        assert runtime.input_shape == ((None, 32, 32, 3) if "pixels" in options else (3, 3, 32, 32))
+        assert (runtime.metadata["growth"], runtime.metadata["classes"]) == ("{}", '["a", "b", "c"]')
