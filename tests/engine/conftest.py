@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -56,3 +58,13 @@ def images() -> np.ndarray:
 def onnx_file(small_net: SmallNet, tmp_path: Path) -> Path:
     """The small network, exported."""
     return export_onnx(small_net, (3, 16, 16), tmp_path / "small.onnx", metadata={"classes": json.dumps(list("abcde"))})
+
+
+@pytest.fixture(scope="session")
+def trt_fakes() -> ModuleType:
+    """Stand-ins for TensorRT 8.5, 10 and 11: the module beside this file."""
+    spec = importlib.util.spec_from_file_location("fakes_tensorrt", Path(__file__).with_name("fakes_tensorrt.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
