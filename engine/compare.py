@@ -27,6 +27,13 @@ class Comparison:
     """Images compared."""
     worst: int
     """Position of the image with the largest difference, or of the first with a number that is not finite."""
+    max_rel: float = float("nan")
+    """Largest absolute difference over the magnitude of the reference's logit, which counts as at least a thousandth of the
+    largest logit: near zero, rounding alone would give any ratio."""
+    mean_rel: float = float("nan")
+    """Mean of the same ratio."""
+    cosine: float = float("nan")
+    """Cosine of the angle between the two sets of logits, all images together."""
 
     def check(self, atol: float = 1e-4, top1: float = 0.999) -> None:
         """Do nothing if the two agree.
@@ -56,9 +63,9 @@ def compare(reference: Execution, candidate: Execution, inputs: np.ndarray, *, b
     """Run both on the same images, batch by batch, and compare the logits.
 
     Args:
-        reference: float32 (B, C, H, W) → float32 (B, K); for instance a torch network.
+        reference: images → float32 (B, K); for instance a torch network.
         candidate: the same of the execution in question; for instance `Runtime.run`.
-        inputs: float32 (N, C, H, W), real images or random ones. Constant inputs are refused: on them, wrong weights and
+        inputs: (N, …), whatever both take: real images or random ones. Constant inputs are refused: on them, wrong weights and
             swapped axes go unnoticed.
         batch_size: images per call; the last batch may be smaller.
 
@@ -69,7 +76,7 @@ def compare(reference: Execution, candidate: Execution, inputs: np.ndarray, *, b
 
     if len(inputs) == 0 or inputs.min() == inputs.max():
         raise EngineError("comparing needs real images: the inputs given are empty or hold one value only")
-    worst_per_image, total, agreed = np.empty(len(inputs)), 0.0, 0
+    wanted_rows, got_rows = [], []
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]
         wanted, got = np.asarray(reference(batch)), np.asarray(candidate(batch))
@@ -78,10 +85,23 @@ def compare(reference: Execution, candidate: Execution, inputs: np.ndarray, *, b
                 f"the two executions must give logits of one shape ({len(batch)}, classes) for images {start} to "
                 f"{start + len(batch) - 1}, but the reference gave {wanted.shape} and the candidate {got.shape}"
             )
-        with np.errstate(invalid="ignore"):
-            difference = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
-        worst_per_image[start : start + len(batch)] = difference.max(axis=1)
-        total += float(difference.mean(axis=1).sum())
-        agreed += int((wanted.argmax(axis=1) == got.argmax(axis=1)).sum())
-    worst = int(worst_per_image.argmax())  # NaN counts as the largest
-    return Comparison(float(worst_per_image[worst]), total / len(inputs), agreed / len(inputs), len(inputs), worst)
+        wanted_rows.append(wanted.astype(np.float64))
+        got_rows.append(got.astype(np.float64))
+    return _compare_logits(np.concatenate(wanted_rows), np.concatenate(got_rows))
+
+
+def _compare_logits(wanted: np.ndarray, got: np.ndarray) -> Comparison:
+    """Of float64 (N, K) both."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = np.abs(got - wanted)
+        relative = difference / np.maximum(np.abs(wanted), 1e-3 * np.abs(wanted).max())
+        cosine = (wanted * got).sum() / (np.linalg.norm(wanted) * np.linalg.norm(got))
+    per_image = difference.max(axis=1)
+    worst = int(per_image.argmax())  # NaN counts as the largest
+    agreed = float((wanted.argmax(axis=1) == got.argmax(axis=1)).mean())
+    return Comparison(
+        float(per_image[worst]), float(difference.mean()), agreed, len(wanted), worst,
+        float(relative.max()), float(relative.mean()), float(cosine),
+    )  # fmt: skip

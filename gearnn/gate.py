@@ -76,16 +76,25 @@ def _verdict(report: Report, reference: Report, max_drop: float) -> Verdict:
     )
 
 
-def lines(found: Mapping[str, Verdict], per_corruption: bool = False) -> List[str]:
-    """The verdicts as a table for people; the corruptions of what is not ready are always shown."""
-    text = [f"{'precision':<12}{'clean':>9}{'robust':>9}{'drop':>9}{'drop':>9}  ready"]
+def table(found: Mapping[str, Mapping[str, Any]], per_corruption: bool = False) -> List[str]:
+    """Verdicts, each as a dictionary, as lines for people; the corruptions of what is not ready are always shown.
+
+    Latency and size are shown where the dictionaries hold them ("latency_ms_p50", "bytes").
+    """
+    measured = all("latency_ms_p50" in verdict for verdict in found.values())
+    text = [
+        f"{'':<12}{'clean':>9}{'robust':>9}  points below FP32" + (f"{'p50 ms':>10}{'MB':>8}" if measured else "") + "  ready"
+    ]
     for name, verdict in found.items():
-        accuracies = f"{verdict.clean:>9.1%}{verdict.robust:>9.1%}{verdict.clean_drop:>9.2f}{verdict.robust_drop:>9.2f}"
-        text.append(f"{name:<12}{accuracies}  {'yes' if verdict.ready else 'NO: ' + verdict.reason}")
-    shown = {name: verdict for name, verdict in found.items() if name != REFERENCE and (per_corruption or not verdict.ready)}
+        row = f"{name:<12}{verdict['clean']:>9.1%}{verdict['robust']:>9.1%}"
+        row += f"{verdict['clean_drop']:>9.2f}{verdict['robust_drop']:>10.2f}"
+        if measured:
+            row += f"{verdict['latency_ms_p50']:>10.3f}{verdict['bytes'] / 1e6:>8.2f}"
+        text.append(f"{row}  {'yes' if verdict['ready'] else 'NO: ' + verdict['reason']}")
+    shown = {name: verdict for name, verdict in found.items() if name != REFERENCE and (per_corruption or not verdict["ready"])}
     if shown:
         text += ["", f"{'points below FP32':<20}" + "".join(f"{name:>9}" for name in shown)]
-        for corruption in next(iter(shown.values())).per_corruption_drop:
-            row = "".join(f"{verdict.per_corruption_drop[corruption]:>9.2f}" for verdict in shown.values())
+        for corruption in next(iter(shown.values()))["per_corruption_drop"]:
+            row = "".join(f"{verdict['per_corruption_drop'][corruption]:>9.2f}" for verdict in shown.values())
             text.append(f"{corruption:<20}{row}")
     return text

@@ -24,7 +24,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
     assert all(name in shown for name in COMMANDS)
 
 
-ON_AN_ENGINE = ("predict",)  # nothing is drawn, and the runtime says where it executes
+ON_AN_ENGINE = ("build", "predict")  # the runtime says where it executes
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -32,7 +32,7 @@ def test_help_has_an_example_and_the_common_options(command: str, capsys: pytest
     assert _exit_code([command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"gearnn {command}" in shown.split("options", 1)[0].split("usage", 1)[1].split("\n", 1)[1]
-    common = ("--json", "--runtime", "--threads") if command in ON_AN_ENGINE else ("--json", "--seed", "--device")
+    common = ("--json", "--runtime") if command in ON_AN_ENGINE else ("--json", "--seed", "--device")
     assert all(option in shown for option in common)
 
 

@@ -5,13 +5,17 @@ import re
 import pytest
 
 from gearnn.errors import UserError
-from gearnn.gate import lines, verdicts
+from gearnn.gate import table, verdicts
 from gearnn.robustness import Report
 
 
 def report(clean, noise, fog):
     robust = (sum(noise) + sum(fog)) / (len(noise) + len(fog))
     return Report(clean, robust, {"noise": noise, "fog": fog}, (1, 5), "generated", 1000, 0)
+
+
+def lines(found, **options):
+    return table({name: verdict.to_dict() for name, verdict in found.items()}, **options)
 
 
 FP32 = report(0.9, (0.8, 0.6), (0.7, 0.5))
@@ -63,3 +67,8 @@ def test_mistakes():
         verdicts({"fp32": FP32}, max_drop=float("nan"))
     with pytest.raises(UserError, match="measure it too"):
         verdicts({"int8": FP32})
+
+
+def test_latency_and_size_are_shown_where_measured():
+    found = verdicts({"fp32": FP32})["fp32"].to_dict()
+    assert "0.125    1.06  yes" in table({"fp32": {**found, "latency_ms_p50": 0.125, "bytes": 1_063_491}})[1]
