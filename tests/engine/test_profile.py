@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gearnn.engine.errors import EngineError
-from gearnn.engine.profile import profile_latency
+from gearnn.engine.profile import profile_latency, resident_mb
 from gearnn.engine.runtimes import load_runtime
 from gearnn.engine.runtimes.base import Runtime
 
@@ -18,8 +18,8 @@ class Sleeper(Runtime):
 
     name = "sleeper"
 
-    def __init__(self, milliseconds=(2.0,), shape=(None, 3, 8, 8)):
-        super().__init__(Path("sleeper"), "1.0", 1, shape)
+    def __init__(self, milliseconds=(2.0,), shape=(None, 3, 8, 8), dtype=np.float32):
+        super().__init__(Path("sleeper"), "1.0", 1, shape, np.dtype(dtype))
         self.milliseconds, self.seen = milliseconds, []
 
     @classmethod
@@ -85,3 +85,29 @@ def test_refuses_less_than_one(batch_sizes, iterations):
 def test_refuses_an_open_image_size():
     with pytest.raises(EngineError, match="leaves its image size open"):
         profile_latency(Sleeper(shape=(None, 3, None, None)))
+
+
+def test_pixels_for_networks_that_take_pixels():
+    runtime = Sleeper(shape=(None, 8, 8, 3), dtype=np.uint8)
+    profile_latency(runtime, (2,), iterations=2, warmup=0)
+    assert (runtime.seen[0].dtype, runtime.seen[0].shape) == (np.uint8, (2, 8, 8, 3))
+    assert runtime.seen[0].max() > 200
+
+
+def test_device_time_where_the_runtime_knows_it():
+    class OnDevice(Sleeper):
+        def device_seconds(self, images):
+            return 0.0015 * len(images)
+
+    (latency,) = profile_latency(OnDevice(), (2,), iterations=3, warmup=0)
+    assert latency.device_p50_ms == pytest.approx(3.0)
+    (latency,) = profile_latency(Sleeper(), (2,), iterations=3, warmup=0)
+    assert latency.device_p50_ms is None
+
+
+def test_resident_memory_is_in_megabytes():
+    before = resident_mb()
+    block = np.random.default_rng(0).random(4_000_000)
+    assert 30 < resident_mb() - before < 40
+    assert resident_mb(peak=True) >= resident_mb()
+    assert block.size
