@@ -15,7 +15,7 @@ from gearnn.engine.errors import EngineError
 from gearnn.engine.files import write_bytes
 
 FORMAT = 1
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx")
+RUNTIMES = ("onnxruntime", "tensorrt", "tensorrt_rtx")
 PRECISIONS = ("fp32", "fp16", "int8")
 _TEXTS = (
     "file", "sha256", "runtime", "runtime_version", "precision", "input_name", "input_dtype", "layout", "output_name", "rebuild",

@@ -31,7 +31,7 @@ COMMANDS: Dict[str, Command] = {
     "bundle": Command("gearnn.commands.bundle", "one folder or zip for a device: each precision, judged on its engine"),
     "predict": Command("gearnn.commands.predict", "what pictures show, on a deployed network"),
     "report": Command("gearnn.commands.report", "write report.html of a run folder anew"),
-    "bench": Command("gearnn.commands.bench", "time the kernels beside their peers on this machine"),
+    "bench": Command("gearnn.commands.bench", "time kernels, growers and the engine beside their peers on this machine"),
     "info": Command("gearnn.commands.info", "what this installation and this machine can do"),
 }
 

@@ -29,6 +29,8 @@ class BenchArguments:
       gearnn bench score --seconds 5
 
       gearnn bench growth --help
+
+      gearnn bench engine --help
     """
 
     what: Annotated[Literal["augment", "score"], tyro.conf.Positional]
@@ -59,6 +61,10 @@ def main(arguments: List[str]) -> int:
         from gearnn.commands import bench_growth
 
         return bench_growth.main(arguments[1:])
+    if arguments[:1] == ["engine"]:
+        from gearnn.commands import bench_engine
+
+        return bench_engine.main(arguments[1:])
     options = parse(BenchArguments, arguments, "bench")
     _check(options)
     from gearnn.console import console_progress
