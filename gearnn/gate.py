@@ -58,22 +58,23 @@ def verdicts(reports: Mapping[str, Report], max_drop: float = 1.0) -> Dict[str, 
 
 
 def _verdict(report: Report, reference: Report, max_drop: float) -> Verdict:
-    drops = {"clean": 100 * (reference.clean - report.clean), "robust": 100 * (reference.robust - report.robust)}
-    # Accuracies are ratios of whole numbers: a drop of exactly the limit must not fail by a rounding of the last bit.
-    over = [f"{kind} accuracy is {drop:.2f} points below FP32" for kind, drop in drops.items() if drop > max_drop + 1e-9]
+    drops = {"clean": _points(reference.clean - report.clean), "robust": _points(reference.robust - report.robust)}
+    over = [f"{kind} accuracy is {drop:.2f} points below FP32" for kind, drop in drops.items() if drop > max_drop]
     return Verdict(
         report.clean,
         report.robust,
         drops["clean"],
         drops["robust"],
-        {
-            name: 100 * float(np.mean(reference.per_corruption[name]) - np.mean(row))
-            for name, row in report.per_corruption.items()
-        },
+        {name: _points(np.mean(reference.per_corruption[name]) - np.mean(row)) for name, row in report.per_corruption.items()},
         not over,
         f"{' and '.join(over)}, {max_drop:g} allowed" if over else "",
         report.n,
     )
+
+
+def _points(share: float) -> float:
+    """Hundredths, without the last bits in which means of equal accuracies differ."""
+    return round(100 * float(share), 9) + 0.0
 
 
 def table(found: Mapping[str, Mapping[str, Any]], per_corruption: bool = False) -> List[str]:

@@ -9,11 +9,37 @@ import pytest
 
 from gearnn.config import Augmentation, Budget, Epochs, GrowthConfig, Optimizer, RunConfig
 from gearnn.data import Dataset, Split
+from gearnn.pipeline import run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the tiny data; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    data = _gratings()
+    np.savez(folder / "gratings.npz", x=data.train.images, y=data.train.labels, x_test=data.test.images, y_test=data.test.labels)
+    config = RunConfig(
+        data=folder / "gratings.npz",
+        out=folder / "run",
+        seed_width=1 / 16,
+        threads=1,
+        device="cpu",
+        epochs=Epochs(seed=6, regrow=2, era=6),
+        budget=Budget(growth_ratio=0.5),
+        augmentation=Augmentation(views=3, pad=1, flip=False),
+        optimizer=Optimizer(batch_size=32),
+    )
+    run(config)
+    return folder / "run"
 
 
 @pytest.fixture()
 def tiny_dataset() -> Dataset:
     """Three kinds of grey gratings with noise, 16×16: 96 for training, 30 for testing; learnable in a few epochs."""
+    return _gratings()
+
+
+def _gratings() -> Dataset:
     generator = np.random.default_rng(0)
 
     def split(count: int) -> Split:
