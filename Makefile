@@ -35,9 +35,9 @@ $(VENV)/.installed: requirements.txt pyproject.toml setup.py
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@
 
-# CUDA's compilers without a GPU or driver, for the compile checks of the tests.
+# CUDA's compilers and TensorRT-RTX's builder, which need no GPU or driver, for the tests.
 $(VENV)/.compilers: $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-build-isolation -e '.[compilers]'
+	$(BIN)/pip install --quiet --no-build-isolation -e '.[compilers,tensorrt-rtx]'
 	touch $@
 
 clean:
