@@ -19,19 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Clean and robust accuracy of a network: a run folder, an .onnx file or a .safetensors file.
+    """Clean and robust accuracy of a network: a run folder, an .onnx file, a TensorRT engine or a .safetensors file.
 
-    The corruptions are generated with CIFAR-10-C's published parameters, and labelled so.
+    The corruptions are generated with CIFAR-10-C's published parameters, and labelled so. With --against, the network is held
+    against another one, usually its FP32 version: more than --max-drop points below it, and it is not marked ready in its
+    manifest (where it has one), and the exit code is 1.
 
     Examples:
 
       gearnn evaluate runs/demo
 
       gearnn evaluate runs/photos/model.onnx --data photos/ --severities 1 3 5 --json
+
+      gearnn evaluate model.engine --data photos/ --against runs/photos/model.onnx --max-drop 0.5
     """
 
     model: Annotated[Path, tyro.conf.Positional]
-    """Run folder, .onnx or .safetensors."""
+    """Run folder, .onnx, .engine or .safetensors."""
+    against: Optional[Path] = None
+    """Network to hold it against, of any of these kinds."""
+    max_drop: float = 1.0
+    """Points that clean and robust accuracy may each lie below those of --against."""
     data: Optional[Path] = None
     """As for gearnn run; by default what the run was trained on, with its test images."""
     limit_test: Optional[int] = None
@@ -42,7 +50,7 @@ class EvaluateArguments:
     seed: Optional[int] = None
     """Of the corruptions; by default the run's, else 0. For --data without a test set, also of the split."""
     device: str = "auto"
-    """For .safetensors: auto, cpu or cuda. ONNX files run on the CPU."""
+    """For .safetensors: auto, cpu or cuda. For other files the runtime says."""
     threads: Optional[int] = None
     json: bool = False
     """Print the report on standard output as JSON."""
@@ -53,9 +61,11 @@ def main(arguments: List[str]) -> int:
     options = parse(EvaluateArguments, arguments, "evaluate")
     from gearnn.console import console_progress
     from gearnn.data import load_data
-    from gearnn.robustness import CORRUPTIONS, benchmark
+    from gearnn.gate import table, verdicts
+    from gearnn.robustness import CORRUPTIONS, benchmark_models
 
-    model, size, expected = _load(options)
+    model, size, expected = _load(options.model, options)
+    reference = _load(options.against, options) if options.against else None
     run = _run_config(options.model)
     # Of a run's own data, the very test images that it held out: whatever the seed of the corruptions.
     own = run if options.data is None else {}
@@ -69,23 +79,37 @@ def main(arguments: List[str]) -> int:
             progress=progress,
         )
         _check_fit(options.model, expected, dataset)
-        report = benchmark(
-            model,
+        models = {"model": model}
+        if options.against and reference:
+            _check_fit(options.against, reference[2], dataset)
+            models["fp32"] = reference[0]
+        reports = benchmark_models(
+            models,
             dataset.test,
             corruptions=options.corruptions or CORRUPTIONS,
             severities=options.severities,
             seed=seed,
             progress=progress,
         )
+    report = reports["model"]
+    verdict = verdicts(reports, options.max_drop)["model"] if options.against else None
+    if verdict and options.model.is_file():
+        _mark(options.model, verdict.ready)
+    failed = 1 if verdict and not verdict.ready else 0
     if options.json:
-        print_json({**report.to_dict(), "model": str(options.model), "dataset": dataset.name, "source": dataset.source})
-        return 0
+        facts = {"model": str(options.model), "dataset": dataset.name, "source": dataset.source}
+        against = {"against": str(options.against), **verdict.to_dict()} if verdict else None
+        print_json({**report.to_dict(), **facts, "verdict": against})
+        return failed
     print(f"{'severity':<20}" + "".join(f"{severity:>8}" for severity in report.severities))
     for name, row in report.per_corruption.items():
         print(f"{name:<20}" + "".join(f"{value:>8.1%}" for value in row))
     print(f"{'clean':<20}{report.clean:>8.1%}  ({report.n:,} test images of {dataset.name})")
     print(f"{'robust':<20}{report.robust:>8.1%}  (mean over the above; {report.kind} corruptions)")
-    return 0
+    if verdict:
+        found = {"fp32": verdicts(reports, options.max_drop)["fp32"].to_dict(), "model": verdict.to_dict()}
+        print("\n".join(["", f"against {options.against}:", *table(found, per_corruption=True)]).replace("FP32", "it"))
+    return failed
 
 
 class Expected(NamedTuple):
@@ -95,15 +119,26 @@ class Expected(NamedTuple):
     classes: Optional[Tuple[str, ...]]
 
 
-def _load(options: EvaluateArguments) -> Tuple[Any, Optional[int], Expected]:
+def _mark(model: Path, ready: bool) -> None:
+    """Write the verdict into the manifest of a file that has one."""
+    from dataclasses import replace
+
+    from gearnn.engine.manifest import manifest_path, read_manifest, write_manifest
+
+    if manifest_path(model).is_file():
+        write_manifest(model, replace(read_manifest(model), ready=ready))
+
+
+def _load(network: Path, options: EvaluateArguments) -> Tuple[Any, Optional[int], Expected]:
     """The model, the image size it wants, and the data it was made for."""
-    path = options.model / "model.onnx" if options.model.is_dir() else options.model
-    if path.suffix == ".onnx":
+    path = network / "model.onnx" if network.is_dir() else network
+    if path.suffix != ".safetensors":
         from gearnn.engine.runtimes import load_runtime
 
         runtime = load_runtime(path, threads=options.threads)
         classes = json.loads(runtime.metadata["classes"]) if "classes" in runtime.metadata else None
-        return runtime, runtime.input_shape[2], Expected(runtime.input_shape[1] or 3, tuple(classes) if classes else None)
+        channels, height, _ = runtime.image_shape
+        return runtime, height, Expected(channels or 3, tuple(classes) if classes else None)
     from gearnn.device import choose_device, set_threads
     from gearnn.network import load_deployable
 

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from gearnn.engine.power import PowerSampler, integrate
+from gearnn.engine.rails import Meter
+
+
+def watts(total="VDD_IN", read=dict):
+    return Meter("a test", total, False, read, {})
+
+
+def test_the_trapezoidal_rule_over_uneven_moments():
+    samples = [
+        (0.0, {"VDD_IN": 4.0, "VDD_SOC": 1.0}),
+        (1.0, {"VDD_IN": 8.0, "VDD_SOC": 1.0}),
+        (4.0, {"VDD_IN": 2.0, "VDD_SOC": 3.0}),
+    ]
+    energy = integrate(samples, watts())
+    assert energy.joules == pytest.approx(6 + 15)
+    assert energy.rails == pytest.approx({"VDD_IN": 21, "VDD_SOC": 7})
+    assert (energy.mean_watts, energy.seconds, energy.samples, energy.reason) == (pytest.approx(21 / 4), 4.0, 3, None)
+    assert integrate(samples, watts(total="")).joules == pytest.approx(28)
+    json.dumps(energy.to_dict(), allow_nan=False)
+
+
+def test_counters_are_subtracted_also_when_they_start_anew():
+    meter = Meter("RAPL", "", True, dict, {"package-0": 100.0})
+    samples = [(0.0, {"package-0": 90.0}), (1.0, {"package-0": 99.0}), (2.0, {"package-0": 5.0})]
+    assert integrate(samples, meter).joules == pytest.approx(9 + 6)
+
+
+def test_a_rail_that_vanishes():
+    samples = [(0.0, {"VDD_IN": 4.0, "VDD_SOC": 1.0}), (1.0, {"VDD_IN": 4.0}), (2.0, {"VDD_IN": 4.0, "VDD_SOC": 1.0})]
+    energy = integrate(samples, watts())
+    assert (energy.joules, energy.reason) == (8.0, "without VDD_SOC, which could not be read all the time")
+    assert integrate(samples, watts(total="")).joules is None
+    lost = integrate([(0.0, {"VDD_SOC": 1.0}), (1.0, {"VDD_SOC": 1.0})], watts())
+    assert lost.joules is None
+    assert lost.reason.startswith("not measured: VDD_IN could not be read")
+
+
+@pytest.mark.parametrize("samples", [[], [(1.0, {"VDD_IN": 4.0})], [(1.0, {"VDD_IN": 4.0}), (1.0, {"VDD_IN": 4.0})]])
+def test_too_few_readings_give_no_figure(samples):
+    energy = integrate(samples, watts())
+    assert energy.joules is None
+    assert "before the meter could be read twice" in energy.reason
+
+
+def test_samples_at_about_the_stated_rate():
+    meter = watts(read=lambda: {"VDD_IN": 5.0})
+    with PowerSampler(meter, rate_hz=50) as sampler:
+        time.sleep(0.5)
+    energy = sampler.energy
+    assert energy.joules == pytest.approx(5.0 * energy.seconds)
+    assert 0.5 <= energy.seconds < 1.5
+    assert 5 <= energy.samples <= 30
+    assert (energy.source, energy.rate_hz) == ("a test", 50)
+
+
+def test_without_a_meter_the_figure_says_why(tmp_path):
+    with PowerSampler(root=tmp_path) as sampler:
+        pass
+    assert sampler.energy.joules is None
+    assert sampler.energy.reason.startswith("not measured: no INA3221")
+
+
+def test_an_error_in_the_block_is_not_swallowed_and_the_thread_ends():
+    sampler = PowerSampler(watts(read=lambda: {"VDD_IN": 1.0}), rate_hz=100)
+    with pytest.raises(ValueError), sampler:
+        raise ValueError
+    assert sampler._thread is not None
+    assert not sampler._thread.is_alive()
+    assert sampler.energy.samples >= 2
