@@ -20,7 +20,7 @@ class Progression:
     Attributes:
         metrics: one row per finished epoch, as in metrics.jsonl.
         phases: one record per finished phase (name, epochs, seconds, …).
-        spent: training seconds, images and peak memory of the phase in progress.
+        spent: training seconds, images, peak memory and joules of the phase in progress.
         growth: the growth decision, once taken; of several, what they add up to.
         scaler: state of mixed precision's loss scaling; empty where it is off.
         steps: the decisions of all growth steps so far.

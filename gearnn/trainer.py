@@ -21,7 +21,7 @@ from gearnn.growth.growers import find_grower
 from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
 from gearnn.materials import card_of, feed_of, key_of, untrained, work_of
-from gearnn.memory import peak_mb, reset_peak
+from gearnn.metering import metered, metering
 from gearnn.models import Normalize, scaled_widths, widths_of
 from gearnn.network import load_network, save_network
 from gearnn.phases import Phase
@@ -123,19 +123,19 @@ class Trainer:
 
         while progression.epoch == 0 or pace(progression.epoch * feed.steps()) < 1:
             first = progression.epoch * feed.steps()
-            reset_peak(self.device)
-            result = train_epoch(
-                state.model,
-                optimizer,
-                amp,
-                feed,
-                settings,
-                progression.epoch,
-                phase.epochs,
-                lambda step, _, first=first: self.progress(phase.name, *shown(first + step)),  # type: ignore[misc]
-                pace=pace,
-                newborn=newborn,
-            )
+            with metering(progression.spent, self.device):
+                result = train_epoch(
+                    state.model,
+                    optimizer,
+                    amp,
+                    feed,
+                    settings,
+                    progression.epoch,
+                    phase.epochs,
+                    lambda step, _, first=first: self.progress(phase.name, *shown(first + step)),  # type: ignore[misc]
+                    pace=pace,
+                    newborn=newborn,
+                )
             self._spend(result.seconds, result.images)
             progression.metrics.append(
                 {
@@ -176,7 +176,6 @@ class Trainer:
         feed, seen, start = self._feed(phase), 0, time.perf_counter()
         # What goes through all of the data does so once more to score; other growers look at a few batches a few times.
         total = (phase.epochs + 1) * feed.steps() if find_grower(self.config.grower).passes else 3 * settings.batches
-        reset_peak(self.device)
 
         def batches(epoch: int) -> Iterator[Tuple[Tensor, Tensor]]:
             nonlocal seen
@@ -186,18 +185,19 @@ class Trainer:
                 yield batch
 
         try:
-            growth = grow(
-                state.model,
-                batches,
-                remaining(self.config.budget, progression.steps),
-                work=work_of(self.config, self.dataset, self.device),
-                grower=self.config.grower,
-                config=settings,
-                objective=lambda logits, labels: consistency_loss(logits, labels, weight=self.config.optimizer.consistency),
-                momentum=state.momentum,
-                limit_fraction=phase.fraction,
-                seed=key_of(self.config.seed, phase.name) % 2**63,
-            )
+            with metering(progression.spent, self.device):
+                growth = grow(
+                    state.model,
+                    batches,
+                    remaining(self.config.budget, progression.steps),
+                    work=work_of(self.config, self.dataset, self.device),
+                    grower=self.config.grower,
+                    config=settings,
+                    objective=lambda logits, labels: consistency_loss(logits, labels, weight=self.config.optimizer.consistency),
+                    momentum=state.momentum,
+                    limit_fraction=phase.fraction,
+                    seed=key_of(self.config.seed, phase.name) % 2**63,
+                )
         except UserError as error:
             if phase.shot <= 1:
                 raise
@@ -257,7 +257,7 @@ class Trainer:
             "seconds": spent["seconds"],
             "images": spent["images"],
             "images_per_s": spent["images"] / spent["seconds"],
-            "peak_memory_mb": spent.get("peak_memory_mb"),
+            **metered(spent),
         }
         progression.phases.append(record)
         progression.spent, progression.allotted = {}, {}
@@ -265,11 +265,9 @@ class Trainer:
         self._save()
 
     def _spend(self, seconds: float, images: int) -> None:
-        spent, peak = self.state.progression.spent, peak_mb(self.device)
+        spent = self.state.progression.spent
         spent["seconds"] = spent.get("seconds", 0.0) + seconds
         spent["images"] = spent.get("images", 0) + images
-        if peak is not None:
-            spent["peak_memory_mb"] = max(spent.get("peak_memory_mb", 0.0), peak)
 
     def _feed(self, phase: Phase) -> Feed:
         return feed_of(self.config, self.dataset, phase, self.device, self._held_out()[0] if phase.judged else None)

@@ -73,6 +73,7 @@ class PhaseRecord:
     images: Optional[float]
     images_per_s: Optional[float]
     peak_memory_mb: Optional[float]
+    joules: Optional[float]
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _sum(values: List[Optional[float]]) -> Optional[float]:
 
 
 def _phase(entry: Mapping[str, Any]) -> PhaseRecord:
-    numbers = ("views", "epochs", "seconds", "images", "images_per_s", "peak_memory_mb")
+    numbers = ("views", "epochs", "seconds", "images", "images_per_s", "peak_memory_mb", "joules")
     return PhaseRecord(
         text(entry.get("name")) or "unnamed", text(entry.get("kind")), **{key: number(entry.get(key)) for key in numbers}
     )

@@ -120,7 +120,8 @@ def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
 
 
 def time(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
-    """What each phase took."""
+    """What each phase took; energy where a meter could be read."""
+    metered = any(phase.joules is not None for phase in run.phases)
     rows = [
         [
             phase.name,
@@ -130,10 +131,11 @@ def time(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
             duration(phase.seconds),
             count(phase.images_per_s),
             _megabytes(phase.peak_memory_mb),
+            *([f"{phase.joules / 1e3:,.2f} kJ" if phase.joules is not None else None] if metered else []),
         ]
         for phase in run.phases
     ]
-    head = ["Phase", "Epochs", "Views", "Images", "Time", "Images/s", "Peak memory"]
+    head = ["Phase", "Epochs", "Views", "Images", "Time", "Images/s", "Peak memory", *(["Energy"] if metered else [])]
     total = number(run.result.get("seconds_total"))
     lead = f"The whole run, measurements included, took {duration(total)}." if total is not None else None
     return section(
