@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shlex
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ def build(
     trt = tensorrt_api.find(runtime)
     target = _target(trt, compute_capability)
     content, facts = _read(onnx)
+    if facts.quantized and not trt.features.strongly_typed:
+        content = _with_float_weights(onnx)
     progress("parse", 0, 1)
     parsed = parse(trt, content, str(onnx), facts, verbose)
     del content
@@ -197,6 +200,16 @@ def _read(onnx: Path) -> Tuple[bytes, OnnxFile]:
         raise EngineError(f"cannot read {onnx} ({error.strerror or error}): check the path") from error
     except ValueError as error:
         raise EngineError(f"{onnx} is not an ONNX file ({error}): export it again with gearnn export") from error
+
+
+def _with_float_weights(onnx: Path) -> bytes:
+    """A Q/DQ file for TensorRT 8, whose parser takes quantised weights as FP32 behind Q/DQ only (its developer guide, "Explicit
+    quantization"); the same numbers come out.
+    """
+    from gearnn.engine.quantize import float_weights
+
+    with tempfile.TemporaryDirectory(prefix="gearnn-build-") as folder:
+        return float_weights(onnx, Path(folder) / "wide.onnx").read_bytes()
 
 
 def _on_dla(trt: TensorRT, config: Any, parsed: Network, core: int, note: Callable[[str], None]) -> Dict[str, Any]:

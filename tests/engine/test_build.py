@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gearnn.engine import cuda_driver, tensorrt_api
 from gearnn.engine.build import build
+from gearnn.engine.build_tensorrt import parse
 from gearnn.engine.errors import EngineError
 from gearnn.engine.manifest import check_manifest, manifest_path, read_manifest, sha256_of
 from gearnn.engine.tensorrt_api import wrap
@@ -168,6 +169,20 @@ def test_precisions_are_flags_until_10_and_the_files_from_11_on(
     assert manifest.calibration_sha256 == ("c0ffee" if precision == "int8" else None)
     unused = build(model, tmp_path / "m.engine", precision=precision, calibration=[np.ones((1, 3, 16, 16), np.float32)])
     assert "calibration images are not needed" in unused.details["remarks"][1] and FakeCopy.copied == 0
+
+
+@pytest.mark.parametrize(("version", "wide"), [("8.5.3", True), ("10.3.0", False), ("11.1.0", False)])
+def test_tensorrt_8_gets_quantised_weights_as_floats_behind_q_dq(
+    version: str, wide: bool, use: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = []
+    use(version)
+    monkeypatch.setattr(
+        "gearnn.engine.build.parse", lambda trt, content, *rest: parsed.append(content) or parse(trt, content, *rest)
+    )
+    build(write(tmp_path / "m.onnx", quantized=True), tmp_path / "m.engine")
+    kinds = [node.op_type for node in onnx.load_model_from_string(parsed[0]).graph.node]
+    assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")) == ((2, 2) if wide else (1, 2))
 
 
 @pytest.mark.parametrize(("what", "precision"), [({}, "fp32"), ({"half": True}, "fp16"), ({"quantized": True}, "int8")])
