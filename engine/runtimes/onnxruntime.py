@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from gearnn.engine.errors import EngineError, reason
 from gearnn.engine.runtimes.base import FLOAT32, UINT8, Runtime, Shape
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_TYPES = {"tensor(float)": FLOAT32, "tensor(uint8)": UINT8}
+_TYPES: Dict[str, np.dtype] = {"tensor(float)": FLOAT32, "tensor(uint8)": UINT8}
 _FATAL = 4  # errors come as exceptions; ONNX Runtime would print them as well
 
 

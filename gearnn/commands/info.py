@@ -52,6 +52,9 @@ def main(arguments: List[str]) -> int:
     for name, part in facts["parts"].items():
         print(f"  {name:<24}{'ready' if part['ready'] else 'missing ' + ', '.join(part['missing']) + ': ' + part['cure']}")
     print(f"  {'training on CUDA':<24}{facts['cuda']}")
+    print("runtimes")
+    for name, state in facts["runtimes"].items():
+        print(f"  {name:<24}{state}")
     print("kernel back ends")
     for name, probe in facts["kernels"].items():
         print(f"  {name:<24}{'ready: ' + probe['reason'] if probe['ready'] else probe['reason'] + '; ' + probe['cure']}")
@@ -62,6 +65,7 @@ def gather() -> Dict[str, Any]:
     """Versions, device, parts, kernel back ends and whether torch sees a GPU; imports torch only if it is there."""
     from gearnn import __version__
     from gearnn.engine.environment import environment
+    from gearnn.engine.runtimes import probe as probe_runtimes
     from gearnn.kernels.registry import probes
 
     facts = environment()
@@ -74,6 +78,7 @@ def gather() -> Dict[str, Any]:
         "versions": {"gearnn": __version__, **facts["versions"]},
         "parts": parts,
         "cuda": _cuda(),
+        "runtimes": probe_runtimes(),
         "kernels": {name: asdict(state) for name, state in probes().items()},
     }
 
