@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple, Type
 
 from gearnn.engine.rails import Meter, find_meter
 
@@ -20,6 +20,7 @@ __all__ = ["Energy", "Meter", "PowerSampler", "find_meter", "integrate"]
 RATE_HZ = 20.0
 """Readings a second; an INA3221 as Jetsons set it up converts its channels no more than some hundred times a second."""
 _WAIT = 5.0  # seconds for the thread to end
+_MISSED = 0.05  # of the time: a rail that could not be read for longer does not count
 
 Sample = Tuple[float, Dict[str, float]]
 """Seconds, and the reading of each rail."""
@@ -57,11 +58,12 @@ class Energy:
 class PowerSampler:
     """Reads a meter in a thread of its own while a ``with`` block runs; afterwards ``energy`` holds the figure.
 
-    Without a meter it does nothing, and the figure says why.
+    Without a meter it does nothing, and the figure says why. Readings are added up as they come: hours take no more memory than
+    seconds.
 
     Args:
         meter: as from `find_meter`; None to look for one.
-        rate_hz: readings a second.
+        rate_hz: readings a second, more than 0.
         clock: seconds; another one in tests.
         root: where a meter is looked for.
     """
@@ -75,7 +77,6 @@ class PowerSampler:
     ) -> None:
         self._meter, self._source = (meter, meter.source) if meter is not None else find_meter(root)
         self._rate, self._clock = rate_hz, clock
-        self._samples: List[Sample] = []
         self._stop = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self.energy = Energy(None, None, 0.0, 0, rate_hz, self._source, {}, self._source)
@@ -83,7 +84,8 @@ class PowerSampler:
     def __enter__(self) -> PowerSampler:
         if self._meter is not None:
             self._stop.clear()
-            self._samples = [self._sample(self._meter)]
+            self._sum = _Sum(self._meter)
+            self._sum.add(self._sample(self._meter))
             self._thread = threading.Thread(target=self._keep_reading, name="gearnn-power", daemon=True)
             self._thread.start()
         return self
@@ -95,8 +97,11 @@ class PowerSampler:
             return
         self._stop.set()
         self._thread.join(_WAIT)
-        self._samples.append(self._sample(self._meter))
-        self.energy = integrate(self._samples, self._meter, self._rate)
+        if self._thread.is_alive():
+            self.energy = replace(self.energy, reason=f"not measured: {self._source} does not answer")
+            return
+        self._sum.add(self._sample(self._meter))
+        self.energy = self._sum.energy(self._rate)
 
     def _sample(self, meter: Meter) -> Sample:
         return self._clock(), meter.read()
@@ -104,43 +109,76 @@ class PowerSampler:
     def _keep_reading(self) -> None:
         assert self._meter is not None
         while not self._stop.wait(1 / self._rate):
-            self._samples.append(self._sample(self._meter))
+            self._sum.add(self._sample(self._meter))
 
 
-def integrate(samples: List[Sample], meter: Meter, rate_hz: float = RATE_HZ) -> Energy:
+def integrate(samples: Iterable[Sample], meter: Meter, rate_hz: float = RATE_HZ) -> Energy:
     """Energy between the first and the last of some readings of a meter.
 
-    A rail counts if every reading has it; a cumulative one may have started anew between two readings.
+    A rail counts if the first and the last reading have it, and those between that do not leave at most a twentieth of the time
+    to bridge. A cumulative one may have started anew between two readings.
     """
-    seconds = samples[-1][0] - samples[0][0] if samples else 0.0
-    nothing = Energy(None, None, seconds, len(samples), rate_hz, meter.source, {}, None)
-    if len(samples) < 2 or seconds <= 0:
-        return _with_reason(nothing, "not measured: it was over before the meter could be read twice")
-    names = set(samples[0][1])
-    steady = [name for name in samples[0][1] if all(name in reading for _, reading in samples)]
-    rails = {name: _joules([(when, reading[name]) for when, reading in samples], meter, name) for name in steady}
-    lost = sorted((names | {name for _, reading in samples for name in reading}) - set(steady))
-    if not rails or (meter.total and meter.total not in rails):
-        return _with_reason(nothing, f"not measured: {meter.total or 'every rail'} could not be read all the time")
-    if lost and not meter.total:
-        return _with_reason(
-            nothing, f"not measured: {', '.join(lost)} could not be read all the time, and the total is the sum of all"
-        )
-    joules = rails[meter.total] if meter.total else sum(rails.values())
-    remark = f"without {', '.join(lost)}, which could not be read all the time" if lost else None
-    return Energy(joules, joules / seconds, seconds, len(samples), rate_hz, meter.source, rails, remark)
+    total = _Sum(meter)
+    for sample in samples:
+        total.add(sample)
+    return total.energy(rate_hz)
 
 
-def _joules(readings: List[Tuple[float, float]], meter: Meter, name: str) -> float:
-    pairs = zip(readings, readings[1:])
-    if not meter.cumulative:
-        return sum((later - earlier) * (before + after) / 2 for (earlier, before), (later, after) in pairs)
-    return sum(_counted(after - before, meter.wraps, name) for (_, before), (_, after) in pairs)
+@dataclass
+class _Rail:
+    """Attributes: when, value: of its last reading; number: that reading's; joules; missed: seconds bridged; lost: for good."""
+
+    when: float
+    value: float
+    number: int
+    joules: float = 0.0
+    missed: float = 0.0
+    lost: bool = False
 
 
-def _counted(difference: float, wraps: Mapping[str, float], name: str) -> float:
-    return difference + wraps.get(name, 0.0) if difference < 0 else difference
+class _Sum:
+    """Readings added up as they come."""
 
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._count = 0
+        self._first = self._last = 0.0
+        self._rails: Dict[str, _Rail] = {}
 
-def _with_reason(energy: Energy, reason: str) -> Energy:
-    return Energy(None, None, energy.seconds, energy.samples, energy.rate_hz, energy.source, {}, reason)
+    def add(self, sample: Sample) -> None:
+        when, reading = sample
+        self._first, self._last = (when if self._count == 0 else self._first), when
+        for name, value in reading.items():
+            rail = self._rails.get(name)
+            if rail is None:
+                self._rails[name] = _Rail(when, value, self._count, lost=self._count > 0)
+                continue
+            if self._meter.cumulative:
+                used = value - rail.value
+                rail.joules += used if used >= 0 else used + self._meter.wraps.get(name, 0.0)
+                rail.lost |= used < 0 and not self._meter.wraps.get(name)
+            else:
+                rail.joules += (when - rail.when) * (rail.value + value) / 2
+            rail.missed += when - rail.when if self._count > rail.number + 1 else 0.0
+            rail.when, rail.value, rail.number = when, value, self._count
+        self._count += 1
+
+    def energy(self, rate_hz: float) -> Energy:
+        meter, seconds = self._meter, self._last - self._first
+        nothing = Energy(None, None, seconds, self._count, rate_hz, meter.source, {})
+        if self._count < 2 or seconds <= 0:
+            return replace(nothing, reason="not measured: it was over before the meter could be read twice")
+        steady = {name: rail.joules for name, rail in self._rails.items() if self._follows(rail, seconds)}
+        lost = [name for name in sorted(self._rails) if name not in steady]
+        if meter.total and meter.total not in steady:
+            return replace(nothing, reason=f"not measured: {meter.total} could not be read all the time")
+        parts = [name for name in self._rails if name not in meter.within]
+        if not meter.total and (not steady or any(name in lost for name in parts)):
+            missing = ", ".join(lost) or "every rail"
+            return replace(nothing, reason=f"not measured: {missing} could not be read all the time, and the total is the sum")
+        joules = steady[meter.total] if meter.total else sum(steady[name] for name in parts)
+        remark = f"without {', '.join(lost)}, which could not be read all the time" if lost else None
+        return replace(nothing, joules=joules, mean_watts=joules / seconds, rails=steady, reason=remark)
+
+    def _follows(self, rail: _Rail, seconds: float) -> bool:
+        return not rail.lost and rail.number == self._count - 1 and rail.missed <= _MISSED * seconds

@@ -65,7 +65,10 @@ def _verdict(report: Report, reference: Report, max_drop: float) -> Verdict:
         report.robust,
         drops["clean"],
         drops["robust"],
-        {name: _points(np.mean(reference.per_corruption[name]) - np.mean(row)) for name, row in report.per_corruption.items()},
+        {
+            name: _points(float(np.mean(reference.per_corruption[name]) - np.mean(row)))
+            for name, row in report.per_corruption.items()
+        },
         not over,
         f"{' and '.join(over)}, {max_drop:g} allowed" if over else "",
         report.n,
@@ -74,7 +77,7 @@ def _verdict(report: Report, reference: Report, max_drop: float) -> Verdict:
 
 def _points(share: float) -> float:
     """Hundredths, without the last bits in which means of equal accuracies differ."""
-    return round(100 * float(share), 9) + 0.0
+    return round(100 * share, 9) + 0.0
 
 
 def table(found: Mapping[str, Mapping[str, Any]], per_corruption: bool = False) -> List[str]:

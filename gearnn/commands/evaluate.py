@@ -143,8 +143,8 @@ def _load(network: Path, options: EvaluateArguments) -> Tuple[Any, Optional[int]
     from gearnn.network import load_deployable
 
     set_threads(options.threads)
-    network, card = load_deployable(path)
-    return network.to(choose_device(options.device)), card.image_size, Expected(card.in_chans, card.classes)
+    model, card = load_deployable(path)
+    return model.to(choose_device(options.device)), card.image_size, Expected(card.in_chans, card.classes)
 
 
 def _check_fit(model: Path, expected: Expected, dataset: Dataset) -> None:
