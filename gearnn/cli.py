@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import warnings
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from gearnn.engine.errors import EngineError
@@ -54,6 +55,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(f"error: there is no command {name!r}: {hint}", file=sys.stderr)
         return 2
     wait_briefly()
+    long_form, warnings.formatwarning = warnings.formatwarning, _one_line
     try:
         command: Callable[[List[str]], int] = importlib.import_module(COMMANDS[name].module).main
         return command(arguments[1:])
@@ -68,6 +70,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
             raise
         print(f"error: gearnn {name} needs the package {error.name!r}: pip install 'gearnn[train,report]'", file=sys.stderr)
         return 2
+    finally:
+        warnings.formatwarning = long_form
+
+
+def _one_line(message: object, *rest: object, **options: object) -> str:
+    """A warning without the line of code that gave it."""
+    return f"warning: {message}\n"
 
 
 def _overview() -> str:
