@@ -16,7 +16,9 @@ from gearnn.commands.build import BuildArguments, _calibration, main
 from gearnn.engine.bundle import write_bundle
 from gearnn.engine.errors import EngineError
 from gearnn.engine.export import export_onnx
+from gearnn.engine.float16 import to_fp16
 from gearnn.engine.manifest import manifest_path, read_manifest, sha256_of, write_manifest
+from gearnn.engine.quantize import to_int8
 from gearnn.errors import UserError
 from gearnn.models import create_model, scaled_widths
 
@@ -62,35 +64,12 @@ def test_each_of_our_networks_builds_for_sm86(name: str, tmp_path: Path, capsys:
     assert "workspace" in err and "build: 1/1, done" in err
 
 
-def _half(onnx: Path, out: Path) -> None:
-    import onnx as package
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    package.save(convert_float_to_float16(package.load(str(onnx)), keep_io_types=True), str(out))
-
-
-def _quantized(onnx: Path, out: Path) -> None:
-    """Symmetric Q/DQ, per channel, biases in float: what TensorRT takes."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Images(CalibrationDataReader):
-        batches = iter([{"images": np.random.default_rng(0).random((8, 3, 32, 32), dtype=np.float32)}])
-
-        def get_next(self) -> Any:
-            return next(self.batches, None)
-
-    quantize_static(
-        str(onnx), str(out), Images(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["vgg19", "mobilenet_v1", "resnet18"])
 def test_each_of_our_networks_builds_at_lower_precisions(name: str, precision: str, tmp_path: Path) -> None:
-    """Converted by ONNX Runtime's own tools, so that what TensorRT takes is known apart from our converters."""
-    (_half if precision == "fp16" else _quantized)(_export(name, tmp_path / "model.onnx"), tmp_path / f"model.{precision}.onnx")
+    images = np.random.default_rng(0).random((8, 3, 32, 32), dtype=np.float32)
+    plain, lower = _export(name, tmp_path / "model.onnx"), tmp_path / f"model.{precision}.onnx"
+    to_fp16(plain, lower) if precision == "fp16" else to_int8(plain, lower, [images])
     assert main([str(tmp_path), *RTX, "--precision", precision]) == 0
     manifest = read_manifest(tmp_path / f"model.{precision}.engine")
     assert (manifest.precision, manifest.input_dtype, manifest.output_shape) == (precision, "float32", (None, 10))
