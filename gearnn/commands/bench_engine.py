@@ -76,10 +76,10 @@ def _print(report: Dict[str, Any]) -> None:
     device, versions = report["metadata"]["device"], report["metadata"]["versions"]
     shown = ", ".join(f"{name} {versions[name]}" for name in ("torch", "onnxruntime", "openvino") if name in versions)
     print(f"{device['name']}, {device['cores']} cores; {shown}; batch 1, milliseconds a call, medians and quartiles of n calls")
-    print(f"{'':<10}{'net':<14}{'threads':>8}{'p50':>9}{'q25':>9}{'q75':>9}{'n':>7}  against eager")
+    print(f"{'':<12}{'net':<14}{'threads':>8}{'p50':>9}{'q25':>9}{'q75':>9}{'n':>7}  against eager")
     for row in report["results"]:
         times = f"{row['latency_ms_p50']:>9.4f}{row['q25']:>9.4f}{row['q75']:>9.4f}{row['n']:>7}"
         extra = f"  ({row['overhead_us']:+.1f} us over bare)" if "overhead_us" in row else ""
-        print(f"{row['name']:<10}{Path(row['net']).name:<14}{row['threads']:>8}{times}  {row['ratio_to_eager']:.1f}x{extra}")
+        print(f"{row['name']:<12}{Path(row['net']).name:<14}{row['threads']:>8}{times}  {row['ratio_to_eager']:.1f}x{extra}")
     for entry in report["skipped"]:
         print(f"skipped: {entry['name']}, {entry['reason']}")

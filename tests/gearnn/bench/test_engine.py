@@ -15,8 +15,8 @@ def test_rows_of_every_network_and_number_of_threads(tmp_path):
     card = Card("vgg19", scaled_widths("vgg19", 1 / 16), ("a", "b"), (0.4,), (0.3,), 32, 1)
     save_network(tmp_path / "model.safetensors", card.build(), card)
     rows, skipped = bench_engine(("mobilenet_v1", str(tmp_path)), (1,), width=1 / 16, seconds=0.05)
-    assert [(row["name"], row["net"]) for row in rows if row["name"] in ("eager", "engine", "bare")] == [
-        (name, net) for net in ("mobilenet_v1", str(tmp_path)) for name in ("eager", "engine", "bare")
+    assert [(row["name"], row["net"]) for row in rows if row["name"] in ("eager", "engine", "bare", "engine-int8")] == [
+        (name, net) for net in ("mobilenet_v1", str(tmp_path)) for name in ("eager", "engine", "bare", "engine-int8")
     ]
     for row in rows:
         assert row["name"] in NOTES
