@@ -7,23 +7,25 @@ the sum is more than a call takes. Read the shares. Runtimes fuse layers; a row 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from gearnn.engine.errors import EngineError, reason
+from gearnn.engine.layer_names import ort_nodes, tensorrt_nodes
+from gearnn.engine.manifest import read_manifest, sha256_of
 from gearnn.engine.module_paths import module_path
 from gearnn.engine.onnx_file import OnnxFile, read_onnx
 from gearnn.engine.runtimes.base import Runtime
 
-_MADE_BY_ORT = re.compile(r"(_nchwc|_token_\d+|_kernel_time|_nhwc|_quant|_output_\d+)+$")
-_FOLLOWERS = ("Add", "Relu", "Clip", "BatchNormalization", "HardSigmoid", "LeakyRelu", "Sigmoid", "Tanh")
-_WRAPPED = re.compile(r"^(?:PWN|\{?ForeignNode|Reformatting CopyNode for (?:In|Out)put Tensor \d+ to)\s*[\[(]?")
+RUNS = 50
+"""Executions that a profile is the mean of."""
+ORT_NOTE = "ONNX Runtime's profiler adds 1 to 2 µs to every layer and counts whole µs: read the shares, not the sum"
+_KERNEL = "_kernel_time"
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class LayerTime:
 
     Attributes:
         name: the runtime's own.
-        op: kind of operation, as the runtime calls it.
+        op: kind of operation, as the runtime calls it; "" where it does not tell.
         nodes: ONNX nodes it stands for; empty where the runtime made it up, to change a layout for instance.
-        modules: torch modules of those nodes, where their names say.
+        modules: torch modules of those nodes, or of the node that it serves, where their names say.
         mean_ms: mean over the executions.
         share: of the sum over all layers.
+        provider: ONNX Runtime's execution provider that ran it.
     """
 
     name: str
@@ -45,12 +48,14 @@ class LayerTime:
     modules: Tuple[str, ...]
     mean_ms: float
     share: float
+    provider: str = ""
 
 
-def profile_layers_of(runtime: Runtime, images: np.ndarray, runs: int = 50) -> List[LayerTime]:
+def profile_layers_of(runtime: Runtime, images: np.ndarray, runs: int = RUNS) -> List[LayerTime]:
     """Layers of a loaded network, the longest first.
 
-    TensorRT runtimes report their own layers; of an ONNX file, a second session is profiled, with the same threads.
+    TensorRT runtimes report their own layers, which are mapped to the nodes of the ONNX file that the engine was built from if
+    that lies beside it; of an ONNX file, a second session is profiled, with the same threads.
 
     Args:
         images: what ``runtime.run`` takes.
@@ -63,35 +68,37 @@ def profile_layers_of(runtime: Runtime, images: np.ndarray, runs: int = 50) -> L
         raise EngineError(f"layers are timed over at least 1 run, not {runs}")
     layer_times = getattr(runtime, "layer_times", None)
     if layer_times is not None:
-        # Engines are made of ONNX nodes whose names the layers' names hold: the manifest keeps no list of them.
-        return _ranked([(name, "", tuple(_named_in(name)), taken) for name, taken in layer_times(images, runs)])
+        return _of_tensorrt(layer_times(images, runs), _source_of(runtime.path))
     if runtime.name != "onnxruntime":
         raise EngineError(f"{runtime.name} does not tell what its layers take: profile the ONNX file in ONNX Runtime")
     return layers_from_trace(_trace(runtime, images, runs), read_onnx(runtime.path.read_bytes()), runs)
 
 
 def layers_from_trace(events: Sequence[Mapping[str, Any]], onnx: OnnxFile, runs: int) -> List[LayerTime]:
-    """Layers out of ONNX Runtime's trace; the first executions, beyond ``runs``, do not count.
-
-    A fused layer is named by its last node, by the tensor that it writes, or by its convolution. The activations and sums around
-    it that no other event names ran with it.
-    """
+    """Layers out of ONNX Runtime's trace; the first executions, beyond ``runs``, do not count."""
     taken: Dict[str, List[float]] = defaultdict(list)
-    kinds: Dict[str, str] = {}
+    facts: Dict[str, Mapping[str, Any]] = {}
     for event in events:
         name = str(event.get("name", ""))
-        if event.get("cat") == "Node" and name.endswith("_kernel_time"):
-            taken[name].append(float(event["dur"]) / 1e3)
-            kinds[name] = str(event.get("args", {}).get("op_name", ""))
-    groups = _grouped({name: (_node_of(name, dict(onnx.nodes)), kind) for name, kind in kinds.items()}, onnx)
-    rows = [
-        (name[: -len("_kernel_time")], kinds[name], groups[name], float(np.mean(times[-runs:]))) for name, times in taken.items()
-    ]
+        if event.get("cat") == "Node" and name.endswith(_KERNEL):
+            layer = name[: -len(_KERNEL)]
+            taken[layer].append(float(event["dur"]) / 1e3)
+            facts[layer] = event.get("args", {})
+    nodes = ort_nodes({layer: str(known.get("op_name", "")) for layer, known in facts.items()}, onnx)
+    rows = []
+    for layer, times in taken.items():
+        found, serves = nodes[layer]
+        modules = _modules(found or ((serves,) if serves else ()))
+        op, provider = str(facts[layer].get("op_name", "")), str(facts[layer].get("provider", ""))
+        rows.append(LayerTime(layer, op, found, modules, float(np.mean(times[-runs:])), 0.0, provider))
     return _ranked(rows)
 
 
-def layers_from_trtexec(content: Any) -> List[LayerTime]:
+def layers_from_trtexec(content: Any, onnx: Optional[OnnxFile] = None) -> List[LayerTime]:
     """Layers out of the JSON that trtexec writes with --exportProfile: a list of a count and of names with averageMs.
+
+    Args:
+        onnx: the file that the engine was built from, see `tensorrt_nodes`.
 
     Raises:
         EngineError: if it is not such a list.
@@ -100,7 +107,7 @@ def layers_from_trtexec(content: Any) -> List[LayerTime]:
         entries = [(str(entry["name"]), float(entry["averageMs"])) for entry in content if "name" in entry]
     except (TypeError, KeyError, ValueError) as error:
         raise EngineError(f"this is not a profile written by trtexec --exportProfile ({error}): write it anew") from error
-    return _ranked([(name, "", tuple(_named_in(name)), taken) for name, taken in entries])
+    return _of_tensorrt(entries, onnx)
 
 
 def to_trtexec(layers: Sequence[LayerTime], runs: int) -> List[Dict[str, Any]]:
@@ -110,6 +117,24 @@ def to_trtexec(layers: Sequence[LayerTime], runs: int) -> List[Dict[str, Any]]:
         for layer in layers
     ]
     return [{"count": runs}, *rows]
+
+
+def _of_tensorrt(times: Sequence[Tuple[str, float]], onnx: Optional[OnnxFile]) -> List[LayerTime]:
+    rows = []
+    for name, taken in times:
+        nodes = tensorrt_nodes(name, onnx)
+        rows.append(LayerTime(name, "", nodes, _modules(nodes), taken, 0.0))
+    return _ranked(rows)
+
+
+def _source_of(engine: Path) -> Optional[OnnxFile]:
+    """The ONNX file beside an engine that its manifest says it was built from."""
+    try:
+        digest = read_manifest(engine).onnx_sha256
+        source = next((path for path in sorted(engine.parent.glob("*.onnx")) if digest and sha256_of(path) == digest), None)
+        return read_onnx(source.read_bytes()) if source else None
+    except (EngineError, OSError, ValueError):
+        return None
 
 
 def _trace(runtime: Runtime, images: np.ndarray, runs: int) -> List[Dict[str, Any]]:
@@ -136,47 +161,11 @@ def _trace(runtime: Runtime, images: np.ndarray, runs: int) -> List[Dict[str, An
     return events
 
 
-def _node_of(name: str, ops: Mapping[str, str]) -> Optional[str]:
-    """The ONNX node that an event's name speaks of."""
-    for candidate in (name[: -len("_kernel_time")], _MADE_BY_ORT.sub("", name)):
-        if candidate in ops:
-            return candidate
-    return None
+def _modules(nodes: Sequence[str]) -> Tuple[str, ...]:
+    return tuple(dict.fromkeys(path for path in map(module_path, nodes) if path))
 
 
-def _grouped(events: Mapping[str, Tuple[Optional[str], str]], onnx: OnnxFile) -> Dict[str, Tuple[str, ...]]:
-    """Every event's ONNX nodes, in the file's order, of the one node that its name speaks of and its kind."""
-    position = {name: place for place, (name, _) in enumerate(onnx.nodes)}
-    owner = {node: event for event, (node, _) in events.items() if node}
-    for event, (node, kind) in events.items():
-        if node and kind.endswith("Conv") and dict(onnx.nodes)[node] != "Conv":
-            # Named by its end: what comes before it, back to the convolution itself.
-            for name, op in reversed(onnx.nodes[: position[node]]):
-                if name not in owner and op in ("Conv", *_FOLLOWERS):
-                    owner[name] = event
-                    if op == "Conv":
-                        break
-    before: Optional[str] = None
-    for name, op in onnx.nodes:
-        if name in owner:
-            before = owner[name]
-        elif op in _FOLLOWERS and before is not None and events[before][1].endswith(("Conv", "Gemm")):
-            owner[name] = before  # a residual sum and its ReLU, done while the convolution writes
-    return {event: tuple(name for name, _ in onnx.nodes if owner.get(name) == event) for event in events}
-
-
-def _named_in(name: str) -> List[str]:
-    """ONNX nodes in TensorRT's name of a layer: "A + B", "PWN(A, B)", "{ForeignNode[A...B]}"; none in a reformat."""
-    if name.startswith("Reformatting"):
-        return []
-    inner = _WRAPPED.sub("", name).rstrip(")]} ")
-    return [part for part in (piece.strip(" ()[]{}") for piece in re.split(r"\s\+\s|\.\.\.|,\s*", inner)) if part]
-
-
-def _ranked(rows: Sequence[Tuple[str, str, Tuple[str, ...], float]]) -> List[LayerTime]:
-    total = sum(taken for *_, taken in rows) or 1.0
-    layers = []
-    for name, op, nodes, taken in rows:
-        modules = tuple(dict.fromkeys(path for path in map(module_path, nodes) if path))
-        layers.append(LayerTime(name, op, nodes, modules, taken, taken / total))
-    return sorted(layers, key=lambda layer: -layer.mean_ms)
+def _ranked(layers: Sequence[LayerTime]) -> List[LayerTime]:
+    """With their shares, the longest first."""
+    total = sum(layer.mean_ms for layer in layers) or 1.0
+    return sorted((replace(layer, share=layer.mean_ms / total) for layer in layers), key=lambda layer: -layer.mean_ms)

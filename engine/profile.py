@@ -1,18 +1,24 @@
-"""How fast a runtime is here: latency percentiles and throughput, with their conditions."""
+"""How fast a runtime is here: latency percentiles, throughput, memory and energy, with their conditions."""
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from gearnn.engine.errors import EngineError
 from gearnn.engine.runtimes.base import Runtime
 
-_DEVICE_CALLS = 50
+Progress = Callable[[str, int, int], None]
+"""Label, done, total."""
+
+
+def _silent(label: str, done: int, total: int) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Latency:
     seed: int
     device_p50_ms: Optional[float] = None
     """Time on the device without copies, 50th percentile; None where the host executes."""
+    device_p90_ms: Optional[float] = None
+    device_p99_ms: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,35 @@ class EnergyUse:
         mean_watts: over the calls.
         inferences: calls made.
         source: the meter in words, or the reason why there is no figure.
+        seconds: that the meter was read for.
+        samples: readings made.
+        rate_hz: wanted readings a second.
+        rails: joules per image of each rail that could be read all the time; some may be part of others.
+        remark: what is missing in the figure.
     """
 
     batch: int
     joules_per_image: Optional[float]
     mean_watts: Optional[float]
     inferences: int
+    source: str
+    seconds: float = 0.0
+    samples: int = 0
+    rate_hz: Optional[float] = None
+    rails: Dict[str, float] = field(default_factory=dict)
+    remark: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Of this process, on the device that executes.
+
+    Attributes:
+        mb: in MB (10⁶ bytes); None if it could not be read.
+        source: where the figure is from, or why there is none.
+    """
+
+    mb: Optional[float]
     source: str
 
 
@@ -62,6 +93,7 @@ def profile_latency(
     warmup: int = 20,
     max_seconds: float = 5.0,
     seed: int = 0,
+    progress: Progress = _silent,
 ) -> List[Latency]:
     """Time calls of a runtime on random images in [0, 1], one batch size after the other.
 
@@ -70,8 +102,10 @@ def profile_latency(
         batch_sizes: images per call.
         iterations: timed calls per batch size, at most; at least one is made.
         warmup: calls before that, not timed.
-        max_seconds: ends the warm-up and then the timed calls of each batch size early; a call in progress is finished.
+        max_seconds: ends the warm-up, the timed calls and those timed on the device of each batch size early; a call in progress
+            is finished.
         seed: of the images.
+        progress: called before each batch size and at the end, never while calls are timed.
 
     Raises:
         EngineError: for a batch size or a count below 1, or a network with an open height or width.
@@ -79,7 +113,8 @@ def profile_latency(
     if min([*batch_sizes, iterations]) < 1:
         raise EngineError(f"batch sizes and iterations must be at least 1, not {list(batch_sizes)} and {iterations}")
     results = []
-    for batch in batch_sizes:
+    for done, batch in enumerate(batch_sizes):
+        progress("timing batch sizes", done, len(batch_sizes))
         images = random_images(runtime, batch, seed)
         if warmup:
             _time_calls(runtime, images, warmup, max_seconds)
@@ -87,8 +122,9 @@ def profile_latency(
         p50, p90, p99 = (float(value) for value in np.percentile(seconds, (50, 90, 99)) * 1e3)
         throughput = batch * len(seconds) / float(seconds.sum())
         conditions = (runtime.name, runtime.version, runtime.threads, seed)
-        device = _device_p50_ms(runtime, images, min(len(seconds), _DEVICE_CALLS))
-        results.append(Latency(batch, p50, p90, p99, throughput, len(seconds), *conditions, device))
+        device = _device_ms(runtime, images, len(seconds), max_seconds)
+        results.append(Latency(batch, p50, p90, p99, throughput, len(seconds), *conditions, *device))
+    progress("timing batch sizes", len(batch_sizes), len(batch_sizes))
     return results
 
 
@@ -96,8 +132,13 @@ def measure_energy(runtime: Runtime, batch: int = 1, *, seconds: float = 3.0, se
     """Energy per image, from the device's own meter while calls are made for a time.
 
     Args:
-        seconds: a meter is read some twenty times a second: less than a second says little.
+        batch: images per call.
+        seconds: a meter is read some twenty times a second: less than a second says little. At least one call is made.
+        seed: of the images.
         root: where ``sys`` is mounted; another folder in tests.
+
+    Raises:
+        EngineError: as `random_images`.
     """
     from gearnn.engine.power import PowerSampler, find_meter
 
@@ -108,13 +149,15 @@ def measure_energy(runtime: Runtime, batch: int = 1, *, seconds: float = 3.0, se
     runtime.run(images)
     with PowerSampler(meter) as sampler:
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        while calls == 0 or time.perf_counter() < end:
             runtime.run(images)
             calls += 1
     used = sampler.energy
+    conditions = (used.seconds, used.samples, used.rate_hz)
     if used.joules is None:
-        return EnergyUse(batch, None, None, calls, used.reason or "not measured")
-    return EnergyUse(batch, used.joules / (calls * batch), used.mean_watts, calls, used.source)
+        return EnergyUse(batch, None, None, calls, used.reason or "not measured", *conditions)
+    rails = {name: joules / (calls * batch) for name, joules in used.rails.items()}
+    return EnergyUse(batch, used.joules / (calls * batch), used.mean_watts, calls, used.source, *conditions, rails, used.reason)
 
 
 def random_images(runtime: Runtime, batch: int, seed: int) -> np.ndarray:
@@ -144,10 +187,41 @@ def resident_mb(peak: bool = False) -> Optional[float]:
         return None
 
 
-def _device_p50_ms(runtime: Runtime, images: np.ndarray, calls: int) -> Optional[float]:
-    taken = [runtime.device_seconds(images) for _ in range(calls)] if runtime.device_seconds(images) is not None else []
-    times = [seconds for seconds in taken if seconds is not None]
-    return float(np.median(times)) * 1e3 if times else None
+def device_memory(runtime: Runtime) -> DeviceMemory:
+    """What this process holds on the GPU that executes, by NVML: weights, activations, buffers and CUDA's own context."""
+    if runtime.device == "cpu":
+        return DeviceMemory(None, "not measured: the processor executes, see resident memory")
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        used = 0
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(index)):
+                used += (process.usedGpuMemory or 0) if process.pid == os.getpid() else 0
+    except ImportError:
+        return DeviceMemory(None, "not measured: nvidia-ml-py is not installed")
+    except Exception as error:  # NVML's errors share no base class with Python's
+        return DeviceMemory(None, f"not measured: NVML does not tell ({type(error).__name__}); a Jetson's GPU shares the memory")
+    if not used:
+        return DeviceMemory(
+            None, "not measured: NVML does not list this process, as in containers with process numbers of their own"
+        )
+    return DeviceMemory(used / 1e6, "NVML, of this process")
+
+
+def _device_ms(runtime: Runtime, images: np.ndarray, calls: int, max_seconds: float) -> Tuple[float, ...]:
+    """50th, 90th and 99th percentile of up to ``calls`` executions on the device; nothing where the host executes."""
+    if runtime.device_seconds(images) is None:  # the first is a warm-up, too
+        return ()
+    taken: List[float] = []
+    end = time.perf_counter() + max_seconds
+    while len(taken) < calls and (not taken or time.perf_counter() < end):
+        seconds = runtime.device_seconds(images)
+        if seconds is None:
+            return ()
+        taken.append(seconds * 1e3)
+    return tuple(float(value) for value in np.percentile(taken, (50, 90, 99)))
 
 
 def _time_calls(runtime: Runtime, images: np.ndarray, count: int, max_seconds: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 INA3221: the kernel's driver (Documentation/hwmon/ina3221.rst) shows for channel N ``in{N}_label``, ``in{N}_input`` in mV and
 ``curr{N}_input`` in mA. On JetPack 5 and later there is one hwmon folder under each ``/sys/bus/i2c/devices/<bus>-<address>``.
-JetPack 4 had an iio folder there, with ``rail_name_{N}``, ``in_voltage{N}_input`` in mV and ``in_current{N}_input`` in mA, from 0.
+JetPack 4 had an iio folder there: ``rail_name_{N}``, ``in_voltage{N}_input`` in mV and ``in_current{N}_input`` in mA, from 0 on.
 Which rail holds which: NVIDIA Jetson Linux Developer Guide, "Software-Based Power Consumption Modeling".
 RAPL: ``energy_uj`` counts microjoules and starts anew at ``max_energy_range_uj`` (Documentation/power/powercap/powercap.rst).
 NVML: nvmlDeviceGetTotalEnergyConsumption counts millijoules, from Volta on; nvmlDeviceGetPowerUsage tells milliwatts.
@@ -106,7 +106,7 @@ def _rapl(root: Path) -> Tuple[Optional[Meter], str]:
         try:
             int((zone / "energy_uj").read_text())
         except PermissionError:
-            refused = True
+            refused |= not inner  # a sum without the memory is named as such, one without a processor would be no total
         except (OSError, ValueError):
             continue
         else:
@@ -140,15 +140,15 @@ def _nvml(root: Path) -> Tuple[Optional[Meter], str]:
         return None, "nvidia-ml-py is not installed"
     except Exception as error:  # NVML's errors share no base class with Python's
         return None, f"NVML does not start ({type(error).__name__})"
-    for ask, cumulative in ((pynvml.nvmlDeviceGetTotalEnergyConsumption, True), (pynvml.nvmlDeviceGetPowerUsage, False)):
-        read = functools.partial(_thousandths, ask, handles)
+    for function, cumulative in (("nvmlDeviceGetTotalEnergyConsumption", True), ("nvmlDeviceGetPowerUsage", False)):
+        read = functools.partial(_thousandths, getattr(pynvml, function, None), handles)
         names = list(read())
         if names and (len(names) == len(handles) or not cumulative):
             return Meter(f"NVML, total the sum of {', '.join(names)} (GPUs only)", "", cumulative, read, {}), ""
     return None, "NVML shows no GPU that tells its power"
 
 
-def _thousandths(ask: Callable[[Any], float], handles: Mapping[str, Any]) -> Dict[str, float]:
+def _thousandths(ask: Any, handles: Mapping[str, Any]) -> Dict[str, float]:
     """Watts or joules of what NVML tells in thousandths, of the GPUs that it tells them of."""
     found = {}
     for name, handle in handles.items():

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gearnn.engine.errors import EngineError
+from gearnn.engine.float16 import to_fp16
 from gearnn.engine.layer_profile import layers_from_trace, layers_from_trtexec, profile_layers_of, to_trtexec
+from gearnn.engine.manifest import Manifest, sha256_of, write_manifest
 from gearnn.engine.onnx_file import OnnxFile, read_onnx
+from gearnn.engine.quantize import to_int8
 from gearnn.engine.runtimes import load_runtime
 
 
@@ -19,6 +24,24 @@ def test_every_layer_of_a_real_network_is_named(onnx_file, images):
     assert {name for name, op in real.items() if op in ("Conv", "Gemm", "Relu", "Add")} <= named <= set(real)
     assert {"stem.0", "depthwise.0", "pointwise.0", "classifier"} <= {path for layer in layers for path in layer.modules}
     assert all(layer.op.startswith("Reorder") for layer in layers if not layer.nodes)
+    assert {layer.provider for layer in layers} == {"CPUExecutionProvider"}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_every_layer_of_a_converted_network_is_named(onnx_file, images, tmp_path, precision):
+    path = tmp_path / f"{precision}.onnx"
+    if precision == "fp16":
+        to_fp16(onnx_file, path)
+    else:
+        to_int8(onnx_file, path, [images])
+    with load_runtime(path, threads=1) as runtime:
+        layers = profile_layers_of(runtime, images[:1], runs=3)
+    named = [node for layer in layers for node in layer.nodes]
+    assert len(named) == len(set(named))
+    real = dict(read_onnx(path.read_bytes()).nodes)
+    assert {name for name, op in real.items() if op in ("Conv", "Gemm")} <= set(named) <= set(real)
+    of_modules = {path for layer in layers for path in layer.modules}
+    assert {"stem.0", "depthwise.0", "pointwise.0", "classifier"} <= of_modules
 
 
 def event(name, op, duration):
@@ -89,12 +112,33 @@ class Engine:
 
     name = "tensorrt"
 
+    def __init__(self, path):
+        self.path = path
+
     def layer_times(self, images, runs):
         return [("/a/Conv + /r/Relu", 0.2 * len(images)), ("Reformatting CopyNode for Output Tensor 0 to x", 0.1)]
 
 
-def test_engines_report_their_own_layers():
-    layers = profile_layers_of(Engine(), np.ones((2, 3, 8, 8), np.float32))
+def test_engines_report_their_own_layers(tmp_path):
+    engine = Engine(tmp_path / "model.engine")
+    layers = profile_layers_of(engine, np.ones((2, 3, 8, 8), np.float32))
     assert [(layer.nodes, layer.mean_ms) for layer in layers] == [(("/a/Conv", "/r/Relu"), 0.4), ((), 0.1)]
     with pytest.raises(EngineError, match="at least 1 run"):
-        profile_layers_of(Engine(), np.ones((2, 3, 8, 8), np.float32), runs=0)
+        profile_layers_of(engine, np.ones((2, 3, 8, 8), np.float32), runs=0)
+
+
+def test_the_onnx_file_beside_an_engine_names_its_nodes(onnx_file, tmp_path):
+    engine = Engine(tmp_path / "model.engine")
+    nodes = [name for name, _ in read_onnx(onnx_file.read_bytes()).nodes]
+    engine.layer_times = lambda images, runs: [(f"{{ForeignNode[{nodes[0]}...{nodes[3]}]}}", 0.4), ("myelin_made_this", 0.1)]
+    shapes = {"input_shape": (None, 3, 16, 16), "output_shape": (None, 5)}
+    names = {"input_name": "images", "input_dtype": "float32", "layout": "NCHW", "output_name": "logits"}
+    manifest = Manifest(
+        "model.engine", "0" * 64, "tensorrt", "10.3.0", "fp32", **shapes, **names, onnx_sha256=sha256_of(onnx_file)
+    )
+    write_manifest(engine.path, manifest)
+    layers = profile_layers_of(engine, np.ones((1, 3, 16, 16), np.float32))
+    assert [layer.nodes for layer in layers] == [tuple(nodes[:4]), ()]
+    write_manifest(engine.path, replace(manifest, onnx_sha256="1" * 64))
+    layers = profile_layers_of(engine, np.ones((1, 3, 16, 16), np.float32))
+    assert [layer.nodes for layer in layers] == [(nodes[0], nodes[3]), ("myelin_made_this",)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import pytest
@@ -33,14 +34,46 @@ def test_counters_are_subtracted_also_when_they_start_anew():
     assert integrate(samples, meter).joules == pytest.approx(9 + 6)
 
 
+def test_counters_that_start_anew_nobody_knows_where_give_no_figure():
+    meter = Meter("RAPL", "", True, dict, {"package-0": 0.0})
+    energy = integrate([(0.0, {"package-0": 90.0}), (1.0, {"package-0": 5.0}), (2.0, {"package-0": 9.0})], meter)
+    assert (energy.joules, energy.rails) == (None, {})
+    assert "package-0 could not be read" in energy.reason
+
+
+def test_rails_within_another_are_not_added():
+    meter = Meter("AGX Orin", "", False, dict, {}, within=("VDDQ",))
+    reading = {"VIN_SYS_5V0": 5.0, "VDD_CPU_CV": 2.0, "VDDQ": 1.5}
+    energy = integrate([(0.0, reading), (2.0, reading)], meter)
+    assert energy.joules == pytest.approx(14)
+    assert energy.rails["VDDQ"] == pytest.approx(3)
+    lost = integrate([(0.0, reading), (2.0, {"VIN_SYS_5V0": 5.0, "VDD_CPU_CV": 2.0})], meter)
+    assert (lost.joules, lost.reason) == (14.0, "without VDDQ, which could not be read all the time")
+
+
 def test_a_rail_that_vanishes():
     samples = [(0.0, {"VDD_IN": 4.0, "VDD_SOC": 1.0}), (1.0, {"VDD_IN": 4.0}), (2.0, {"VDD_IN": 4.0, "VDD_SOC": 1.0})]
     energy = integrate(samples, watts())
     assert (energy.joules, energy.reason) == (8.0, "without VDD_SOC, which could not be read all the time")
+    assert set(energy.rails) == {"VDD_IN"}
     assert integrate(samples, watts(total="")).joules is None
-    lost = integrate([(0.0, {"VDD_SOC": 1.0}), (1.0, {"VDD_SOC": 1.0})], watts())
-    assert lost.joules is None
-    assert lost.reason.startswith("not measured: VDD_IN could not be read")
+    never = integrate([(0.0, {"VDD_SOC": 1.0}), (1.0, {"VDD_SOC": 1.0})], watts())
+    assert never.joules is None
+    assert never.reason.startswith("not measured: VDD_IN could not be read")
+    gone = integrate([(0.0, {"VDD_IN": 4.0}), (1.0, {"VDD_IN": 4.0}), (2.0, {})], watts())
+    assert gone.joules is None
+    assert integrate([(0.0, {}), (1.0, {}), (2.0, {})], watts(total="")).reason.startswith("not measured: every rail")
+
+
+def test_a_single_reading_that_failed_is_bridged():
+    samples = [(0.1 * number, {"VDD_IN": 3.0 + number % 2}) for number in range(101)]
+    samples[50] = (5.0, {})
+    energy = integrate(samples, watts())
+    assert energy.joules == pytest.approx(35.0 + 0.2 * (4.0 - 3.5))  # the readings at both sides are the higher ones
+    assert (energy.samples, energy.reason) == (101, None)
+    for number in range(51, 56):
+        samples[number] = (0.1 * number, {})
+    assert integrate(samples, watts()).joules is None
 
 
 @pytest.mark.parametrize("samples", [[], [(1.0, {"VDD_IN": 4.0})], [(1.0, {"VDD_IN": 4.0}), (1.0, {"VDD_IN": 4.0})]])
@@ -66,6 +99,19 @@ def test_without_a_meter_the_figure_says_why(tmp_path):
         pass
     assert sampler.energy.joules is None
     assert sampler.energy.reason.startswith("not measured: no INA3221")
+
+
+def test_a_meter_that_hangs_gives_no_figure(monkeypatch):
+    monkeypatch.setattr("gearnn.engine.power._WAIT", 0.05)
+    answers, stuck = [{"VDD_IN": 5.0}], threading.Event()
+
+    def read():
+        return answers.pop() if answers else (stuck.wait(5), {"VDD_IN": 5.0})[1]
+
+    with PowerSampler(watts(read=read), rate_hz=100) as sampler:
+        time.sleep(0.05)
+    stuck.set()
+    assert (sampler.energy.joules, sampler.energy.reason) == (None, "not measured: a test does not answer")
 
 
 def test_an_error_in_the_block_is_not_swallowed_and_the_thread_ends():

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import sys
 import time
+import types
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 
 from gearnn.engine.errors import EngineError
-from gearnn.engine.profile import profile_latency, resident_mb
+from gearnn.engine.profile import DeviceMemory, device_memory, measure_energy, profile_latency, resident_mb
+from gearnn.engine.rails import Meter
 from gearnn.engine.runtimes import load_runtime
 from gearnn.engine.runtimes.base import Runtime
 
@@ -100,9 +104,75 @@ def test_device_time_where_the_runtime_knows_it():
             return 0.0015 * len(images)
 
     (latency,) = profile_latency(OnDevice(), (2,), iterations=3, warmup=0)
-    assert latency.device_p50_ms == pytest.approx(3.0)
+    assert (latency.device_p50_ms, latency.device_p99_ms) == (pytest.approx(3.0), pytest.approx(3.0))
     (latency,) = profile_latency(Sleeper(), (2,), iterations=3, warmup=0)
-    assert latency.device_p50_ms is None
+    assert (latency.device_p50_ms, latency.device_p90_ms, latency.device_p99_ms) == (None, None, None)
+
+
+def test_percentiles_on_the_device():
+    class OnDevice(Sleeper):
+        calls = 0
+
+        def device_seconds(self, images):
+            self.calls += 1
+            return 0.009 if self.calls % 5 == 0 else 0.001
+
+    runtime = OnDevice((0,))
+    (latency,) = profile_latency(runtime, (1,), iterations=50, warmup=0)
+    assert latency.device_p50_ms == pytest.approx(1.0)
+    assert latency.device_p90_ms == latency.device_p99_ms == pytest.approx(9.0)
+    assert runtime.calls == 51
+
+
+def test_progress_is_told_between_batch_sizes():
+    told = []
+    profile_latency(Sleeper((0,)), (1, 2), iterations=2, warmup=0, progress=lambda *said: told.append(said))
+    assert told == [("timing batch sizes", 0, 2), ("timing batch sizes", 1, 2), ("timing batch sizes", 2, 2)]
+
+
+def five_watts(root):
+    meter = Meter("a test", "VDD_IN", False, lambda: {"VDD_IN": 5.0, "VDD_SOC": 2.0}, {})
+    return meter, meter.source
+
+
+def test_energy_per_image(monkeypatch):
+    monkeypatch.setattr("gearnn.engine.power.find_meter", five_watts)
+    runtime = Sleeper((5.0,))
+    use = measure_energy(runtime, 4, seconds=0.3)
+    assert use.mean_watts == pytest.approx(5.0)
+    assert use.inferences == len(runtime.seen) - 1
+    assert use.joules_per_image == pytest.approx(5.0 * use.seconds / (4 * use.inferences))
+    assert use.rails["VDD_SOC"] == pytest.approx(0.4 * use.joules_per_image)
+    assert (use.source, use.rate_hz, use.remark) == ("a test", 20.0, None)
+    assert use.samples >= 4
+
+
+def test_energy_that_cannot_be_measured_says_why(tmp_path):
+    runtime = Sleeper((0,))
+    use = measure_energy(runtime, root=tmp_path)
+    assert (use.joules_per_image, use.mean_watts, use.inferences, runtime.seen) == (None, None, 0, [])
+    assert use.source.startswith("not measured: no INA3221")
+
+
+def test_memory_on_the_device(monkeypatch):
+    assert device_memory(Sleeper()).source.startswith("not measured: the processor executes")
+    runtime = Sleeper()
+    runtime.device = "Orin"
+    fake = types.ModuleType("pynvml")
+    fake.nvmlInit = lambda: None
+    fake.nvmlDeviceGetCount = lambda: 1
+    fake.nvmlDeviceGetHandleByIndex = lambda index: index
+    processes = [
+        types.SimpleNamespace(pid=os.getpid(), usedGpuMemory=150_000_000),
+        types.SimpleNamespace(pid=1, usedGpuMemory=9e9),
+    ]
+    fake.nvmlDeviceGetComputeRunningProcesses = lambda handle: processes
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert device_memory(runtime) == DeviceMemory(150.0, "NVML, of this process")
+    del processes[0]
+    assert device_memory(runtime).source.startswith("not measured: NVML does not list this process")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert device_memory(runtime) == DeviceMemory(None, "not measured: nvidia-ml-py is not installed")
 
 
 def test_resident_memory_is_in_megabytes():

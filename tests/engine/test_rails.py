@@ -1,14 +1,22 @@
-"""Sysfs trees as boards show them: the Xavier NX's labels and addresses are those of JetPack 5 (INA3221 at 7-0040 with VDD_IN,
-VDD_CPU_GPU_CV and VDD_SOC; NVIDIA Jetson Linux developer guide, "Power rails"), the AGX Orin's has two sensors."""
+"""Sysfs trees as boards show them; layouts, addresses and labels are from public documents, the readings are made
+up, of the size that boards show: none was recorded on a board.
+
+Xavier NX, Orin NX and Orin Nano: one INA3221 (7-0040; 1-0040) with VDD_IN, VDD_CPU_GPU_CV and VDD_SOC. AGX Orin: 1-0040 and
+1-0041, of which VIN_SYS_5V0 holds VDDQ_VDD2_1V8AO. AGX Xavier: GPU, CPU, SOC and CV, VDDRQ, SYS5V. Nano with JetPack 4: 6-0040,
+iio. Sources: NVIDIA Jetson Linux Developer Guide, "Software-Based Power Consumption Modeling" of each series; device tree of the
+kernel (arch/arm64/boot/dts/nvidia/tegra234-p3701.dtsi, tegra234-p3767.dtsi); Documentation/hwmon/ina3221.rst.
+"""
 
 from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
-from gearnn.engine.rails import find_meter
+from gearnn.engine.power import integrate
+from gearnn.engine.rails import Meter, find_meter
 
 
 def write(path, text):
@@ -49,13 +57,51 @@ def test_xavier_nx(tmp_path):
     assert set(meter.read()) == {"VDD_IN", "VDD_SOC"}
 
 
-def test_agx_orin_has_two_sensors_and_no_total(tmp_path):
-    sensor(tmp_path, "1-0040", [("VDD_GPU_SOC", 12000, 300), ("VDD_CPU_CV", 12000, 100), ("VIN_SYS_5V0", 5000, 700)], 3)
-    sensor(tmp_path, "1-0041", [("NC", None, None), ("VDDQ_VDD2_1V8AO", 5000, 200), ("NC", 5000, 1)], 4)
+def test_orin_nano_is_read_at_its_own_address(tmp_path):
+    sensor(tmp_path, "1-0040", [("VDD_IN", 5072, 992), ("VDD_CPU_GPU_CV", 5064, 176), ("VDD_SOC", 5064, 328)], 1)
     meter, source = find_meter(tmp_path)
-    assert source == "INA3221, total the sum of VDD_GPU_SOC, VDD_CPU_CV, VIN_SYS_5V0, VDDQ_VDD2_1V8AO"
-    assert meter.total == ""
-    assert sum(meter.read().values()) == pytest.approx(3.6 + 1.2 + 3.5 + 1.0)
+    assert source == "INA3221, total VDD_IN"
+    assert meter.read()[meter.total] == pytest.approx(5.031424)
+
+
+def test_agx_orin_counts_the_memory_once(tmp_path):
+    sensor(tmp_path, "1-0040", [("VDD_GPU_SOC", 19872, 160), ("VDD_CPU_CV", 19880, 40), ("VIN_SYS_5V0", 4968, 953)], 3)
+    sensor(tmp_path, "1-0041", [("NC", None, None), ("VDDQ_VDD2_1V8AO", 4968, 80), ("NC", 0, 0)], 4)
+    meter, source = find_meter(tmp_path)
+    assert source == ("INA3221, total the sum of VDD_GPU_SOC, VDD_CPU_CV, VIN_SYS_5V0; VDDQ_VDD2_1V8AO is within VIN_SYS_5V0")
+    assert (meter.total, meter.within) == ("", ("VDDQ_VDD2_1V8AO",))
+    energy = integrate([(0.0, meter.read()), (2.0, meter.read())], meter)
+    assert energy.joules == pytest.approx(2 * (3.17952 + 0.7952 + 4.734504))
+    assert energy.rails["VDDQ_VDD2_1V8AO"] == pytest.approx(2 * 0.39744)
+
+
+def test_agx_xavier_adds_up_two_sensors(tmp_path):
+    sensor(tmp_path, "1-0040", [("GPU", 19216, 32), ("CPU", 19216, 40), ("SOC", 19200, 104)], 3)
+    sensor(tmp_path, "1-0041", [("CV", 19216, 8), ("VDDRQ", 19200, 24), ("SYS5V", 4992, 520)], 4)
+    meter, source = find_meter(tmp_path)
+    assert source == "INA3221, total the sum of GPU, CPU, SOC, CV, VDDRQ, SYS5V"
+    assert sum(meter.read().values()) == pytest.approx(6.59072)
+
+
+@pytest.mark.parametrize("folder", ["iio:device0", "iio_device"])
+def test_jetpack_4_shows_iio_channels_from_zero(tmp_path, folder):
+    device = tmp_path / "sys/bus/i2c/devices/6-0040"
+    write(device / "name", "ina3221x")
+    for channel, (label, millivolts, milliamperes) in enumerate(
+        [("POM_5V_IN", 5144, 352), ("POM_5V_GPU", 5144, 8), ("POM_5V_CPU", 5144, 56)]
+    ):
+        write(device / folder / f"rail_name_{channel}", label)
+        write(device / folder / f"in_voltage{channel}_input", millivolts)
+        write(device / folder / f"in_current{channel}_input", milliamperes)
+    meter, source = find_meter(tmp_path)
+    assert source == "INA3221, total POM_5V_IN"
+    assert meter.read() == pytest.approx({"POM_5V_IN": 1.810688, "POM_5V_GPU": 0.041152, "POM_5V_CPU": 0.288064})
+
+
+def test_a_channel_without_a_current_is_no_rail(tmp_path):
+    folder = xavier_nx(tmp_path)
+    (folder / "curr3_input").unlink()
+    assert set(find_meter(tmp_path)[0].read()) == {"VDD_IN", "VDD_CPU_GPU_CV"}
 
 
 def rapl(root, name, zone, microjoules, largest=262143328850):
@@ -69,29 +115,48 @@ def rapl(root, name, zone, microjoules, largest=262143328850):
 def test_rapl_counts_packages_once(tmp_path):
     rapl(tmp_path, "package-0", "intel-rapl:0", 1_500_000)
     rapl(tmp_path, "core", "intel-rapl:0:0", 900_000)
+    rapl(tmp_path, "dram", "intel-rapl:0:1", 700_000, largest=65_712_999_613)
     rapl(tmp_path, "package-1", "intel-rapl:1", 2_000_000)
     rapl(tmp_path, "psys", "intel-rapl:2", 9_000_000)
     meter, source = find_meter(tmp_path)
-    assert source == "RAPL, total the sum of package-0, package-1 (processors only, not the board)"
+    assert source == "RAPL, total the sum of package-0, package-0 dram, package-1 (processors only, not the board)"
     assert meter.cumulative
-    assert meter.read() == pytest.approx({"package-0": 1.5, "package-1": 2.0})
-    assert meter.wraps == pytest.approx({"package-0": 262143.32885, "package-1": 262143.32885})
+    assert meter.read() == pytest.approx({"package-0": 1.5, "package-0 dram": 0.7, "package-1": 2.0})
+    assert meter.wraps == pytest.approx({"package-0": 262143.32885, "package-0 dram": 65712.999613, "package-1": 262143.32885})
 
 
-def test_a_counter_that_may_not_be_read_says_how_to_allow_it(tmp_path, monkeypatch):
-    folder = rapl(tmp_path, "package-0", "intel-rapl:0", 1)
-    read = type(folder).read_text
+@pytest.fixture()
+def refuse(monkeypatch):
+    """Files that only root may read, given by the end of their path."""
+    read = Path.read_text
 
-    def refuse(path, *rest, **options):
-        if path.name == "energy_uj":
-            raise PermissionError(13, "Permission denied")
-        return read(path, *rest, **options)
+    def refusing(*ends):
+        def read_text(path, *rest, **options):
+            if str(path).endswith(ends):
+                raise PermissionError(13, "Permission denied")
+            return read(path, *rest, **options)
 
-    monkeypatch.setattr(type(folder), "read_text", refuse)
+        monkeypatch.setattr(Path, "read_text", read_text)
+
+    return refusing
+
+
+def test_a_counter_that_may_not_be_read_says_how_to_allow_it(tmp_path, refuse):
+    rapl(tmp_path, "package-0", "intel-rapl:0", 1)
+    rapl(tmp_path, "package-1", "intel-rapl:1", 1)
+    refuse("intel-rapl:1/energy_uj")
     meter, reason = find_meter(tmp_path)
     assert meter is None
     assert reason.startswith("not measured: no INA3221 sensor in")
     assert "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj" in reason
+
+
+def test_memory_that_may_not_be_read_is_not_in_the_sum(tmp_path, refuse):
+    rapl(tmp_path, "package-0", "intel-rapl:0", 1_000_000)
+    rapl(tmp_path, "dram", "intel-rapl:0:0", 1_000_000)
+    refuse("intel-rapl:0:0/energy_uj")
+    meter, source = find_meter(tmp_path)
+    assert (set(meter.read()), source.partition(" (")[0]) == ({"package-0"}, "RAPL, total the sum of package-0")
 
 
 def test_nothing_at_all(tmp_path):
@@ -100,23 +165,54 @@ def test_nothing_at_all(tmp_path):
     assert reason.startswith("not measured: no INA3221 sensor in /sys/bus/i2c/devices; no RAPL counter")
 
 
-def test_nvml_where_the_real_root_has_nothing_else(monkeypatch):
+@pytest.fixture()
+def nvml(monkeypatch):
+    """A driver with two GPUs that count energy; nothing else to measure with."""
     fake = types.ModuleType("pynvml")
     fake.nvmlInit = lambda: None
     fake.nvmlDeviceGetCount = lambda: 2
     fake.nvmlDeviceGetHandleByIndex = lambda index: index
-
-    def power(handle):
-        if handle == 1:
-            raise RuntimeError("not supported")
-        return 43_500
-
-    fake.nvmlDeviceGetPowerUsage = power
+    fake.nvmlDeviceGetTotalEnergyConsumption = lambda handle: 7_250 + handle
+    fake.nvmlDeviceGetPowerUsage = lambda handle: 43_500
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     monkeypatch.setattr("gearnn.engine.rails._ina3221", lambda root: (None, "no sensor"))
     monkeypatch.setattr("gearnn.engine.rails._rapl", lambda root: (None, "no counter"))
+    return fake
+
+
+def not_supported(handle):
+    raise RuntimeError("not supported")
+
+
+def test_nvml_counts_energy(nvml):
     meter, source = find_meter()
-    assert source == "NVML, total the sum of GPU 0 (GPUs only)"
-    assert meter.read() == {"GPU 0": 43.5}
-    fake.nvmlInit = lambda: power(1)
+    assert source == "NVML, total the sum of GPU 0, GPU 1 (GPUs only)"
+    assert meter.cumulative
+    assert meter.read() == {"GPU 0": 7.25, "GPU 1": 7.251}
+
+
+def test_nvml_of_older_gpus_tells_power(nvml):
+    nvml.nvmlDeviceGetTotalEnergyConsumption = not_supported
+    meter, _ = find_meter()
+    assert not meter.cumulative
+    assert meter.read() == {"GPU 0": 43.5, "GPU 1": 43.5}
+    nvml.nvmlDeviceGetPowerUsage = lambda handle: 43_500 if handle == 1 else not_supported(handle)
+    assert find_meter()[1] == "NVML, total the sum of GPU 1 (GPUs only)"
+
+
+def test_processors_and_gpus_are_measured_together(nvml, monkeypatch):
+    processor = Meter("RAPL", "", True, lambda: {"package-0": 5.0}, {"package-0": 100.0})
+    monkeypatch.setattr("gearnn.engine.rails._rapl", lambda root: (processor, ""))
+    meter, source = find_meter()
+    assert source == "RAPL and NVML, total the sum of package-0, GPU 0, GPU 1 (processors and GPUs only, not the board)"
+    assert (meter.cumulative, meter.wraps) == (True, {"package-0": 100.0})
+    assert meter.read() == {"package-0": 5.0, "GPU 0": 7.25, "GPU 1": 7.251}
+    nvml.nvmlDeviceGetTotalEnergyConsumption = not_supported
+    assert find_meter() == (processor, "RAPL")
+
+
+def test_a_driver_without_figures_says_so(nvml):
+    nvml.nvmlDeviceGetTotalEnergyConsumption = nvml.nvmlDeviceGetPowerUsage = not_supported
+    assert find_meter()[1] == "not measured: no sensor; no counter; NVML shows no GPU that tells its power"
+    nvml.nvmlInit = lambda: not_supported(0)
     assert find_meter()[1] == "not measured: no sensor; no counter; NVML does not start (RuntimeError)"
