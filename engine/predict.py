@@ -134,7 +134,9 @@ def load(path: Union[str, Path], precision: str = "auto", runtime: str = "auto",
     with contextlib.ExitStack() as stack:
         if is_bundle(path):
             bundle = stack.enter_context(open_bundle(path))
-            loaded = stack.enter_context(_from_bundle(bundle, precision, runtime, threads))
+            # Our zips hold no engines: one that came in a zip is not handed to TensorRT.
+            engine = _built_here(bundle, precision) if path.is_dir() else None
+            loaded = stack.enter_context(_from_bundle(bundle, engine, precision, runtime, threads))
             return Classifier(loaded, bundle.classes, stack.pop_all())
         if precision != "auto":
             raise EngineError(f"{path} is not a bundle, so it has one precision only: leave out the precision")
@@ -150,8 +152,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def _from_bundle(bundle: Bundle, precision: str, runtime: str, threads: Optional[int]) -> Runtime:
-    engine = _built_here(bundle, bundle.default if precision == "auto" else precision)
+def _from_bundle(bundle: Bundle, engine: Optional[Path], precision: str, runtime: str, threads: Optional[int]) -> Runtime:
+    facts = bundle.precisions.get(precision, {})
+    if facts.get("ready") is False:
+        warnings.warn(f"{precision} is not marked ready: {facts.get('reason') or 'see the card'}", RuntimeWarning, stacklevel=3)
     if engine is not None and runtime in ("auto", read_manifest(engine).runtime):
         try:
             return load_runtime(engine, runtime, threads)
@@ -164,8 +168,9 @@ def _from_bundle(bundle: Bundle, precision: str, runtime: str, threads: Optional
 
 def _built_here(bundle: Bundle, precision: str) -> Optional[Path]:
     """An engine of that precision that was built on this device, in the bundle's folder."""
+    wanted = bundle.default if precision == "auto" else precision
     for engine in sorted(bundle.folder.glob("*.engine")):
-        if manifest_path(engine).is_file() and read_manifest(engine).precision == precision:
+        if manifest_path(engine).is_file() and read_manifest(engine).precision == wanted:
             return engine
     return None
 

@@ -79,6 +79,14 @@ def test_fused_layers_and_warm_up():
     assert layers[0].share == pytest.approx(0.5)
 
 
+def test_what_the_runtime_made_up_for_a_layer_is_shown_with_its_module():
+    onnx = OnnxFile({}, (("/a/Conv", "Conv"),))
+    layers = layers_from_trace(
+        [event("/a/Conv", "FusedConv", 30), event("/a/Conv_bias_dq", "DequantizeLinear", 10)], onnx, runs=1
+    )
+    assert [(layer.nodes, layer.modules) for layer in layers] == [(("/a/Conv",), ("a",)), ((), ("a",))]
+
+
 def test_trtexec_profiles_are_read_and_written():
     content = [
         {"count": 100},

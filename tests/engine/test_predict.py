@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import threading
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_takes_a_zip_and_a_run_folder(onnx_file, tmp_path, photo):
             one.logits([photo[0]])
 
 
-def test_an_engine_that_does_not_load_is_passed_over_with_a_warning(bundle, photo):
+def test_an_engine_that_does_not_load_is_passed_over_with_a_warning(bundle, photo, tmp_path):
     engine = bundle / "model.engine"
     engine.write_bytes(b"not an engine")
     shapes = {"input_shape": (None, 3, 16, 16), "output_shape": (None, 5), "input_dtype": "float32", "layout": "NCHW"}
@@ -84,6 +86,22 @@ def test_an_engine_that_does_not_load_is_passed_over_with_a_warning(bundle, phot
         assert network.logits([photo[0]]).shape == (1, 5)
     with pytest.raises(EngineError):
         load(bundle, runtime="tensorrt")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        for path in bundle.iterdir():
+            archive.write(path, path.name)
+    with warnings.catch_warnings(), load(tmp_path / "b.zip") as network:  # one in a zip is not even looked at
+        warnings.simplefilter("error")
+        assert network.runtime.name == "onnxruntime"
+
+
+def test_a_precision_that_is_not_ready_is_remarked_on(onnx_file, tmp_path, photo):
+    facts = {"int8": {"ready": False, "reason": "clean accuracy is 3.00 points below FP32"}}
+    path = write_bundle(
+        tmp_path / "b", {"fp32": onnx_file, "int8": onnx_file},
+        name="small", classes=CLASSES, channels=3, size=16, default="fp32", facts=facts, card="",
+    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="int8 is not marked ready: clean accuracy is 3.00"), load(path, "int8") as network:
+        assert network.logits([photo[0]]).shape == (1, 5)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,12 @@ def test_nvml_of_older_gpus_tells_power(nvml):
     assert find_meter()[1] == "NVML, total the sum of GPU 1 (GPUs only)"
 
 
+def test_gpus_that_do_not_all_count_energy_are_read_by_power(nvml):
+    nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: 7_250 if handle == 0 else not_supported(handle)
+    meter, source = find_meter()
+    assert (meter.cumulative, source) == (False, "NVML, total the sum of GPU 0, GPU 1 (GPUs only)")
+
+
 def test_processors_and_gpus_are_measured_together(nvml, monkeypatch):
     processor = Meter("RAPL", "", True, lambda: {"package-0": 5.0}, {"package-0": 100.0})
     monkeypatch.setattr("gearnn.engine.rails._rapl", lambda root: (processor, ""))
