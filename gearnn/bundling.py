@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -25,6 +26,7 @@ from gearnn.robustness import benchmark_models
 from gearnn.robustness.corruptions import SEVERITIES
 
 _WORTH = 0.9  # another precision becomes the default where it takes less than this share of FP32's time
+_SAME = 0.005  # of the clean accuracy, between two measurements of one network on the same images
 _COMPARED = 256  # images on which the exported network is held against torch
 
 
@@ -86,6 +88,7 @@ def bundle_run(run: Path, out: Path, options: BundleOptions, progress: Progress 
                     threads=options.threads or usable_cores(), seed=seed, progress=progress,
                 )  # fmt: skip
         facts = _judge(models, dataset, options, seed, progress)
+        _check_same_images(run, result, facts[REFERENCE]["clean"], facts[REFERENCE]["n"])
         default = fastest_ready(facts)
         conditions = {**environment(), "threads": facts[REFERENCE]["threads"], "seed": seed}
         for precision, path in models.items():
@@ -106,6 +109,17 @@ def fastest_ready(facts: Mapping[str, Mapping[str, Any]]) -> str:
     times = {name: entry["latency_ms_p50"] for name, entry in facts.items() if entry["ready"]}
     best = min(times, key=lambda name: times[name])
     return best if times[best] < _WORTH * times[REFERENCE] else REFERENCE
+
+
+def _check_same_images(run: Path, result: Mapping[str, Any], clean: float, n: int) -> None:
+    """Warn if the very network of the run does otherwise now: then the images are other ones, and the verdicts mean little."""
+    if n == result["dataset"]["n_test"] and abs(clean - result["clean_accuracy"]) > _SAME:
+        warnings.warn(
+            f"{run} was right on {result['clean_accuracy']:.1%} of its test images, its network is on {clean:.1%} of these: "
+            "they are not the same, name the run's own with --data",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _checked(precisions: Tuple[str, ...]) -> Tuple[str, ...]:

@@ -39,7 +39,7 @@ def model_card(
         "\n".join(table),
         f"Accuracies on {first['n']:,} held-out images, on {first['runtime']} {first['version']}; robust is the mean over "
         "generated corruptions with CIFAR-10-C's parameters. Latency on "
-        f"{_plain(conditions['device']['name'])} with {conditions['threads']} threads: another device has another. "
+        f"{_plain(conditions['device']['name'])} with {_threads(conditions['threads'])}: another device has another. "
         f"The precision used unless told otherwise is **{default}**.",
         "\n".join(f"- {name} is not ready: {entry['reason']}." for name, entry in facts.items() if not entry["ready"]),
         "## Data",
@@ -61,6 +61,10 @@ def model_card(
 def _row(name: str, entry: Mapping[str, Any], default: bool) -> str:
     figures = f"{entry['clean']:.1%} | {entry['robust']:.1%} | {entry['latency_ms_p50']:.3f} ms | {entry['bytes'] / 1e6:.2f} MB"
     return f"| {name}{' (default)' if default else ''} | {figures} | {'yes' if entry['ready'] else 'no'} |"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def _plain(text: str) -> str:
