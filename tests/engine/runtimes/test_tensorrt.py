@@ -343,3 +343,21 @@ def test_rtx_on_another_architecture_is_refused_and_on_its_own_told_why(
     monkeypatch.setattr(cuda_driver, "gpu", lambda: ("NVIDIA GeForce RTX 3080", "8.6"))
     with pytest.raises(EngineError, match="cannot load .*[Cc]uda.*rebuild it here with: gearnn build"):  # TensorRT's own words
         TensorRTRtxRuntime.load(rtx_engine)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_on_a_gpu_it_agrees_with_onnx_runtime(flavour, cuda_graph, onnx_file, images, tmp_path):
+    """What no fake can tell: build here, run here, every batch size of the profile and beyond, several threads."""
+    if cuda_driver.gpu() is None:
+        pytest.skip("there is no CUDA device")
+    pytest.importorskip(flavour, reason=f"{flavour} is not installed")
+    engine = tmp_path / "small.engine"
+    build(onnx_file, engine, runtime=flavour, batch=(1, 4, 16), timing_cache=tmp_path / "cache")
+    kind = TensorRTRuntime if flavour == "tensorrt" else TensorRTRtxRuntime
+    with kind.load(engine, cuda_graph=cuda_graph) as runtime, load_runtime(onnx_file, threads=1) as reference:
+        for count in (1, 4, 16, 70):
+            np.testing.assert_allclose(runtime.run(images[:count]), reference.run(images[:count]), atol=2e-2)
+        assert runtime.device_seconds(images[:4]) > 0
+        assert sum(taken for _, taken in runtime.layer_times(images[:4], 3)) > 0
