@@ -6,6 +6,7 @@ device draws when idle is part of the figure: nothing is taken off.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple, Type
 
+from gearnn.engine.errors import EngineError
 from gearnn.engine.rails import Meter, find_meter
 
 __all__ = ["Energy", "Meter", "PowerSampler", "find_meter", "integrate"]
@@ -66,6 +68,9 @@ class PowerSampler:
         rate_hz: readings a second, more than 0.
         clock: seconds; another one in tests.
         root: where a meter is looked for.
+
+    Raises:
+        EngineError: for a rate that is not above 0.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class PowerSampler:
         clock: Callable[[], float] = time.perf_counter,
         root: Path = Path("/"),
     ) -> None:
+        if not (rate_hz > 0 and math.isfinite(rate_hz)):
+            raise EngineError(f"the rate at which power is read must be above 0 readings a second, not {rate_hz:g}")
         self._meter, self._source = (meter, meter.source) if meter is not None else find_meter(root)
         self._rate, self._clock = rate_hz, clock
         self._stop = threading.Event()
@@ -104,7 +111,11 @@ class PowerSampler:
         self.energy = self._sum.energy(self._rate)
 
     def _sample(self, meter: Meter) -> Sample:
-        return self._clock(), meter.read()
+        when = self._clock()
+        try:
+            return when, meter.read()
+        except Exception:  # drivers' errors share no base class, and the thread must live on: a moment without a reading
+            return when, {}
 
     def _keep_reading(self) -> None:
         assert self._meter is not None
@@ -116,7 +127,8 @@ def integrate(samples: Iterable[Sample], meter: Meter, rate_hz: float = RATE_HZ)
     """Energy between the first and the last of some readings of a meter.
 
     A rail counts if the first and the last reading have it, and those between that do not leave at most a twentieth of the time
-    to bridge. A cumulative one may have started anew between two readings.
+    to bridge; what is not a finite number is no reading. A cumulative one may have started anew between two readings; one that
+    goes back in another way, as after a suspend, does not count.
     """
     total = _Sum(meter)
     for sample in samples:
@@ -149,14 +161,16 @@ class _Sum:
         when, reading = sample
         self._first, self._last = (when if self._count == 0 else self._first), when
         for name, value in reading.items():
+            if not math.isfinite(value):
+                continue
             rail = self._rails.get(name)
             if rail is None:
                 self._rails[name] = _Rail(when, value, self._count, lost=self._count > 0)
                 continue
             if self._meter.cumulative:
-                used = value - rail.value
-                rail.joules += used if used >= 0 else used + self._meter.wraps.get(name, 0.0)
-                rail.lost |= used < 0 and not self._meter.wraps.get(name)
+                used, range_ = value - rail.value, self._meter.wraps.get(name, 0.0)
+                rail.joules += used if used >= 0 else used + range_
+                rail.lost |= used < 0 and not 0 <= used + range_ <= range_ / 2  # half a range is minutes of work
             else:
                 rail.joules += (when - rail.when) * (rail.value + value) / 2
             rail.missed += when - rail.when if self._count > rail.number + 1 else 0.0

@@ -125,7 +125,9 @@ def _rapl(root: Path) -> Tuple[Optional[Meter], str]:
         return joules
 
     wraps = {name: (_number(zone / "max_energy_range_uj") or 0.0) / 1e6 for name, zone in found.items()}
-    return Meter(f"RAPL, total the sum of {', '.join(found)} (processors only, not the board)", "", True, read, wraps), ""
+    return Meter(
+        f"RAPL, total the sum of {', '.join(found)} (processors and their memory, not the board)", "", True, read, wraps
+    ), ""
 
 
 def _nvml(root: Path) -> Tuple[Optional[Meter], str]:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from gearnn.engine.errors import EngineError
 from gearnn.engine.power import PowerSampler, integrate
 from gearnn.engine.rails import Meter
 
@@ -39,6 +40,25 @@ def test_counters_that_start_anew_nobody_knows_where_give_no_figure():
     energy = integrate([(0.0, {"package-0": 90.0}), (1.0, {"package-0": 5.0}), (2.0, {"package-0": 9.0})], meter)
     assert (energy.joules, energy.rails) == (None, {})
     assert "package-0 could not be read" in energy.reason
+
+
+def test_a_counter_that_was_reset_is_not_taken_for_one_that_ran_full():
+    meter = Meter("RAPL", "", True, dict, {"package-0": 262_143.0})
+    energy = integrate([(0.0, {"package-0": 500.0}), (1.0, {"package-0": 2.0}), (2.0, {"package-0": 12.0})], meter)
+    assert (energy.joules, energy.rails) == (None, {})
+    assert "package-0 could not be read" in energy.reason
+
+
+@pytest.mark.parametrize("nonsense", [float("nan"), float("inf")])
+def test_what_is_no_number_is_no_reading(nonsense):
+    samples = [(float(second), {"VDD_IN": 4.0, "VDD_SOC": 1.0}) for second in range(101)]
+    samples[50] = (50.0, {"VDD_IN": nonsense, "VDD_SOC": 1.0})
+    assert integrate(samples, watts()).joules == pytest.approx(400)
+    for second in range(10):
+        samples[second] = (float(second), {"VDD_IN": 4.0, "VDD_SOC": nonsense})
+    energy = integrate(samples, watts())
+    assert (set(energy.rails), energy.reason) == ({"VDD_IN"}, "without VDD_SOC, which could not be read all the time")
+    json.dumps(energy.to_dict(), allow_nan=False)
 
 
 def test_rails_within_another_are_not_added():
@@ -121,3 +141,27 @@ def test_an_error_in_the_block_is_not_swallowed_and_the_thread_ends():
     assert sampler._thread is not None
     assert not sampler._thread.is_alive()
     assert sampler.energy.samples >= 2
+
+
+def test_a_meter_that_raises_is_read_on_and_what_it_missed_is_said():
+    calls = []
+
+    def read():
+        calls.append(None)
+        if len(calls) > 1:
+            raise RuntimeError("no answer")
+        return {"VDD_IN": 5.0}
+
+    with PowerSampler(watts(read=read), rate_hz=200) as sampler:
+        deadline = time.monotonic() + 5
+        while len(calls) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert sampler.energy.samples == len(calls) >= 5
+    assert sampler.energy.joules is None
+    assert sampler.energy.reason.startswith("not measured: VDD_IN could not be read")
+
+
+@pytest.mark.parametrize("rate_hz", [0, -20, float("nan"), float("inf")])
+def test_a_rate_that_cannot_be_kept_is_refused(rate_hz):
+    with pytest.raises(EngineError, match="must be above 0 readings a second"):
+        PowerSampler(watts(), rate_hz=rate_hz)

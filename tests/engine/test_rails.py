@@ -119,7 +119,7 @@ def test_rapl_counts_packages_once(tmp_path):
     rapl(tmp_path, "package-1", "intel-rapl:1", 2_000_000)
     rapl(tmp_path, "psys", "intel-rapl:2", 9_000_000)
     meter, source = find_meter(tmp_path)
-    assert source == "RAPL, total the sum of package-0, package-0 dram, package-1 (processors only, not the board)"
+    assert source == "RAPL, total the sum of package-0, package-0 dram, package-1 (processors and their memory, not the board)"
     assert meter.cumulative
     assert meter.read() == pytest.approx({"package-0": 1.5, "package-0 dram": 0.7, "package-1": 2.0})
     assert meter.wraps == pytest.approx({"package-0": 262143.32885, "package-0 dram": 65712.999613, "package-1": 262143.32885})
