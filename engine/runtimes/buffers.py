@@ -152,7 +152,9 @@ class TorchMemory(DeviceMemory):
     def allocate(self, size: int) -> Buffer:
         torch = self._torch
         host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        device = torch.empty(size, dtype=torch.uint8, device=self._device)
+        # Torch orders the reuse of memory within the stream it was asked for on, and no other.
+        with torch.cuda.stream(self._stream):
+            device = torch.empty(size, dtype=torch.uint8, device=self._device)
         return Buffer(host.numpy(), int(device.data_ptr()), (host, device))
 
     def upload(self, buffer: Buffer, size: int) -> None:

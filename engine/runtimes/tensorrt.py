@@ -15,7 +15,7 @@ import numpy as np
 
 from gearnn.engine import cuda_driver, tensorrt_api
 from gearnn.engine.errors import EngineError, reason
-from gearnn.engine.manifest import Manifest, check_manifest, read_manifest
+from gearnn.engine.manifest import Manifest, check_file, check_manifest, read_manifest
 from gearnn.engine.runtimes.base import FLOAT32, Runtime
 from gearnn.engine.runtimes.buffers import DeviceMemory, open_memory
 from gearnn.engine.runtimes.cuda_graph import CudaGraph, capture
@@ -95,14 +95,19 @@ class TensorRTRuntime(Runtime):
         manifest = read_manifest(path)
         if manifest.runtime != cls.name:
             raise EngineError(f"{path} is for {manifest.runtime}, not for {cls.name}: load it with runtime={manifest.runtime!r}")
-        trt = tensorrt_api.find(cls.name)
+        try:
+            trt = tensorrt_api.find(cls.name)
+        except EngineError:
+            check_file(path, manifest)  # a damaged file is worth knowing of before TensorRT gets installed for it
+            raise
         gpu = cuda_driver.gpu()
         name, capability = gpu if gpu else (None, None)
         check_manifest(path, manifest, runtime=cls.name, runtime_version=trt.version, compute_capability=capability, gpu=name)
         if name is None:
             why = "the driver that is here finds none" if cuda_driver.driver() else "there is no driver"
+            kind = f" of compute capability {manifest.compute_capability}" if manifest.compute_capability else ""
             raise EngineError(
-                f"{path} needs a GPU, and no CUDA device was found ({why}): run it on the device, or run the ONNX file here"
+                f"{path} needs a GPU{kind}, and no CUDA device was found ({why}): run it on the device, or run the ONNX file here"
             )
         memory = open_memory()
         try:

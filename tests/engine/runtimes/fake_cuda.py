@@ -258,6 +258,7 @@ def torch_module(gpu: Gpu) -> types.ModuleType:
         if device is None:
             host = np.full(size, 0xFF, np.uint8)
             return Tensor(0, gpu.pin(host) if pin_memory else host, size)
+        assert cuda.current, "another stream may still use this memory: torch's allocator orders reuse by stream"
         return Tensor(gpu.allocate(size), None, size)
 
     @contextlib.contextmanager

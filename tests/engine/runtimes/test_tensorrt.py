@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,19 @@ def test_engines_that_do_not_fit_the_manifest_never_reach_tensorrt(engines: Any,
     assert engines.module.log.deserialized == 0 and not engines.module.log.runtimes
 
 
+def test_a_damaged_engine_is_told_of_even_where_tensorrt_is_missing(
+    engines: Any, onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = engines.install().write(onnx_file)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(EngineError, match="tensorrt is not installed"):
+        load_runtime(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(EngineError, match="is not the file its manifest speaks of"):
+        load_runtime(path)
+
+
 def test_what_tensorrt_refuses_is_told_in_its_words(engines: Any, onnx_file: Path) -> None:
     path = engines.install("8.5.3").write(onnx_file)
     engines.version = "8.5.2"
@@ -302,7 +316,9 @@ def test_version_compatible_engines_may_bring_code_and_dla_engines_get_their_cor
 def test_without_a_device_the_reason_is_given(engines: Any, onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = engines.install().write(onnx_file)
     monkeypatch.setattr(cuda_driver, "gpu", lambda: None)
-    with pytest.raises(EngineError, match="no CUDA device was found .the driver that is here finds none.: run it on the device"):
+    with pytest.raises(
+        EngineError, match="needs a GPU of compute capability 8.7, and no CUDA device was found .the driver that is here"
+    ):
         TensorRTRuntime.load(path)
 
 
@@ -317,7 +333,9 @@ def rtx_engine(onnx_file: Path, tmp_path: Path) -> Path:
 @pytest.mark.skipif(cuda_driver.gpu() is not None, reason="there is a GPU")
 def test_rtx_without_a_gpu_refuses_in_one_sentence_each(rtx_engine: Path) -> None:
     manifest = read_manifest(rtx_engine)
-    with pytest.raises(EngineError, match="no CUDA device was found .there is no driver.: run it on the device"):
+    with pytest.raises(
+        EngineError, match="needs a GPU of compute capability 8.6, and no CUDA device was found .there is no driver"
+    ):
         load_runtime(rtx_engine)
     write_manifest(rtx_engine, dataclasses.replace(manifest, runtime_version="1.0.0.1"))
     with pytest.raises(
