@@ -10,6 +10,8 @@ from typing import Optional
 
 import torch
 
+from gearnn.engine.profile import resident_mb
+
 
 def reset_peak(device: torch.device) -> None:
     """Start a new peak: of CUDA's allocator on a GPU, of this process's resident memory otherwise (Linux)."""
@@ -25,8 +27,8 @@ def peak_mb(device: torch.device) -> Optional[float]:
     """The peak in MB (10⁶ bytes) since `reset_peak`: bytes allocated on a GPU, resident bytes of the process on a CPU."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device)) / 1e6
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    resident = resident_mb(peak=True)
+    if resident is not None:
+        return resident
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
