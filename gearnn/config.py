@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Union
@@ -16,8 +15,7 @@ from gearnn.quantities import parse_bytes, parse_count, parse_duration
 # The growth ratios of the paper on CIFAR-10 (GEARnn, arXiv 2410.07691).
 PAPER_GROWTH_RATIO = {"mobilenet_v1": 1.8, "vgg19": 0.9, "resnet18": 0.6}
 
-Preset = Literal["demo", "quick", "default", "paper"]
-Method = Literal["gearnn-2", "gearnn-1"]
+Method = Literal["gearnn-2", "gearnn-1", "fixed"]
 Grower = Literal["osg", "firefly", "gradmax", "variance_transfer", "net2net", "random"]
 
 
@@ -74,17 +72,19 @@ class Epochs:
     """Epochs per phase; how long candidates are trained is in ``growth``."""
 
     seed: int = 20
-    """E1: training of the seed network, before it grows."""
+    """E1: training of the seed network, before it grows; with --method fixed, training on clean images (0: none)."""
     regrow: int = 10
     """E2: training of the grown network."""
     era: int = 60
-    """Er: robust training with ERA (gearnn-2 only)."""
+    """Er: robust training with ERA (not for gearnn-1; with --method fixed, 0 leaves it out)."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Pad-crop-flip for every image, and ERA's views in robust phases."""
 
+    kind: Literal["era", "prime"] = "era"
+    """What chains are made of: AugMix's nine operations, or PRIME's diffeomorphisms, colour changes and filters."""
     views: int = 4
     """J: views in the consistency loss, the clean one included."""
     width: int = 1
@@ -122,12 +122,14 @@ class RunConfig:
     """Folder of images or a data set in a known layout; $GEARNN_DATA if not given, else scikit-learn's digits."""
     out: Optional[Path] = None
     """Run folder; by default runs/ARCH-METHOD-SEED."""
-    preset: Preset = "default"
-    """Starting values for everything below: other options override it."""
+    preset: str = "default"
+    """Starting values for everything below, which other options override: default, quick, demo, paper; and what to compare with,
+    small-clean, small-augmix, small-era, clean-then-era, clean-then-augmix, gearnn-1, big (docs/schedules.md)."""
     arch: str = "vgg19"
     """vgg19, mobilenet_v1 or resnet18."""
     method: Method = "gearnn-2"
-    """gearnn-2 trains clean and then robust; gearnn-1 trains on augmented data throughout."""
+    """gearnn-2 trains clean and then robust; gearnn-1 trains on augmented data throughout; fixed trains without growth, from the
+    start at the largest even width that the budget allows (at seed-width, if no budget is given)."""
     grower: Grower = "random"
     """What proposes and scores candidates: osg, firefly, gradmax, variance_transfer, net2net or random."""
     shots: Union[int, Literal["auto"]] = 1
@@ -157,50 +159,10 @@ class RunConfig:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
-def preset(name: str) -> RunConfig:
-    """The configuration a preset stands for.
-
-    ``paper`` has the published epochs (E1 = E2 = Er = 40 on CIFAR-10); ``default`` is for a device that has hours,
-    ``quick`` for a first result, ``demo`` for the embedded digits.
-
-    Raises:
-        UserError: for an unknown name.
-    """
-    presets = {
-        "paper": RunConfig(preset="paper", epochs=Epochs(seed=40, regrow=40, era=40), optimizer=Optimizer(warmup_epochs=0.0)),
-        "default": RunConfig(),
-        "quick": RunConfig(preset="quick", seed_width=0.0625, limit_test=2000, epochs=Epochs(seed=8, regrow=6, era=30)),
-        "demo": RunConfig(
-            preset="demo",
-            arch="mobilenet_v1",
-            seed_width=0.125,
-            baseline=True,
-            epochs=Epochs(seed=10, regrow=6, era=40),
-            budget=Budget(growth_ratio=0.9),
-            augmentation=Augmentation(pad=1, flip=False),
-            optimizer=Optimizer(batch_size=64),
-        ),
-    }
-    if name not in presets:
-        raise UserError(f"there is no preset called {name!r}: choose one of {', '.join(presets)}")
-    return presets[name]
-
-
-def resolved(config: RunConfig) -> RunConfig:
-    """The configuration with everything that was left open filled in: the data, the run folder and the budget."""
-    data = config.data or (Path(os.environ["GEARNN_DATA"]) if os.environ.get("GEARNN_DATA") else None)
-    out = config.out or Path("runs") / f"{config.arch}-{config.method}-{config.seed}"
-    budget = parsed(config.budget)
-    if budget.growth_ratio == preset(config.preset).budget.growth_ratio and _limits(budget, without=("growth_ratio",)):
-        budget = dataclasses.replace(budget, growth_ratio=None)  # an option that was given takes the place of the preset's budget
-    budget = with_default(budget, config.arch)
-    return dataclasses.replace(config, data=data.absolute() if data else None, out=out, budget=budget)
-
-
 def with_default(budget: Budget, arch: str) -> Budget:
     """The budget, with the paper's growth ratio where nothing else limits the widths."""
     budget = parsed(budget)
-    return budget if _limits(budget) else dataclasses.replace(budget, growth_ratio=PAPER_GROWTH_RATIO.get(arch, 0.9))
+    return budget if limits_widths(budget) else dataclasses.replace(budget, growth_ratio=PAPER_GROWTH_RATIO.get(arch, 0.9))
 
 
 def parsed(budget: Budget) -> Budget:
@@ -225,7 +187,7 @@ def parsed(budget: Budget) -> Budget:
     return dataclasses.replace(budget, **numbers)  # type: ignore[arg-type, unused-ignore]
 
 
-def _limits(budget: Budget, without: Tuple[str, ...] = ()) -> bool:
+def limits_widths(budget: Budget, without: Tuple[str, ...] = ()) -> bool:
     """Whether anything limits the widths."""
     names = ("growth_ratio", "params", "macs", "size", "train_memory", "latency_ms")
     return any(getattr(budget, name) is not None for name in names if name not in without)

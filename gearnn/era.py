@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, Optional, Tuple
 
 from gearnn.augmenter import Augmenter, Indices, as_numpy
-from gearnn.config import Augmentation
-from gearnn.errors import UserError
 from gearnn.kernels.era_plan import EraPlan, draw_plan
 
 
@@ -70,15 +68,3 @@ class ERA(Augmenter):
     def extra_repr(self) -> str:
         names = ("severity", "width", "depth", "views", "alpha", "pad", "flip")
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
-
-
-def era_from(settings: Augmentation, views: int, *, pad: int = 0, flip: bool = False, **output: Any) -> ERA:
-    """ERA with a run's settings; ``output`` are ERA's own options for what comes out.
-
-    Raises:
-        UserError: if a setting is out of its range.
-    """
-    try:
-        return ERA(settings.severity, settings.width, settings.depth, views, settings.alpha, pad=pad, flip=flip, **output)
-    except ValueError as error:
-        raise UserError(f"{error} (see the options that begin with --augmentation)") from error

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gearnn.augmentations import augmenter_from
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
-from gearnn.era import era_from
 from gearnn.files import replacing
 from gearnn.robustness import CORRUPTIONS, corrupt
 
@@ -18,8 +18,8 @@ def save_examples(path: Path, dataset: Dataset, config: RunConfig, count: int = 
     """Write uint8 arrays: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, 15, C, H, W), labels (n,)."""
     indices = np.linspace(0, len(dataset.test.labels) - 1, num=min(count, len(dataset.test.labels))).astype(np.int64)
     clean = np.ascontiguousarray(dataset.test.images[indices])
-    era = era_from(config.augmentation, config.augmentation.views)
-    views = era(torch.from_numpy(clean), indices=indices, seed=config.seed)[1:]
+    augmenter = augmenter_from(config.augmentation, max(2, config.augmentation.views))
+    views = augmenter(torch.from_numpy(clean), indices=indices, seed=config.seed)[1:]
     augmented = (views.transpose(0, 1) * 255).round().to(torch.uint8).numpy()
     corrupted = [corrupt(clean, name, severity, seed=config.seed, indices=indices) for name in CORRUPTIONS]
     with replacing(path) as temporary, temporary.open("wb") as stream:

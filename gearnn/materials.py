@@ -6,18 +6,22 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from gearnn.augmentations import augmenter_from
 from gearnn.budget import Constraint, Work, constraints, largest_widths
-from gearnn.config import RunConfig
+from gearnn.config import RunConfig, limits_widths
 from gearnn.data import Dataset
-from gearnn.era import era_from
+from gearnn.errors import UserError
 from gearnn.growth.graph import ChannelGraph, trace_channels
 from gearnn.growth.growers import find_grower
-from gearnn.models import deployable
+from gearnn.models import create_model, deployable, scaled_widths
 from gearnn.network import Card
 from gearnn.phases import Phase
 from gearnn.training import Feed
+
+WIDEST = 2.0
+"""Of the full-size widths: how wide a network is considered that is not grown."""
 
 
 def card_of(config: RunConfig, dataset: Dataset, widths: Sequence[int]) -> Card:
@@ -45,12 +49,44 @@ def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[Ch
     return graph, constraints(config.budget, model, graph, work, largest_widths(graph, offered, config.growth.round_to))
 
 
+def initial_widths(config: RunConfig, dataset: Dataset) -> Tuple[int, ...]:
+    """The widths that a run starts at: those of the seed network; without growth, of the widest that the budget allows."""
+    rounding = config.growth.round_to
+    seed = scaled_widths(config.arch, config.seed_width, rounding)
+    if config.method != "fixed" or not limits_widths(config.budget):
+        return seed
+
+    def network(widths: Sequence[int]) -> nn.Module:
+        return create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
+
+    _, limits = limits_of(config, dataset, network(seed))
+
+    def fits(multiplier: float) -> bool:
+        widths = trace_channels(network(scaled_widths(config.arch, multiplier, rounding)), _example(dataset)).widths()
+        return all(limit.cost(widths) <= limit.limit for limit in limits)
+
+    if not fits(config.seed_width):
+        raise UserError(
+            f"a network of --seed-width {config.seed_width:g} is above the budget already: lower it or raise the budget"
+        )
+    low, high = config.seed_width, WIDEST
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return scaled_widths(config.arch, low, rounding)
+
+
 def work_of(config: RunConfig, dataset: Dataset, device: torch.device) -> Work:
     """What the network of a run is to do: robust training, which takes the most memory, and inference from images in [0, 1]."""
-    example = torch.zeros(1, dataset.in_chans, dataset.image_size, dataset.image_size, device=device)
+    example = _example(dataset).to(device)
     training = (config.optimizer.batch_size, config.augmentation.views)
     threads = config.threads or torch.get_num_threads()
     return Work(example, *training, threads, lambda model: deployable(model, dataset.mean, dataset.std).to(device))
+
+
+def _example(dataset: Dataset) -> Tensor:
+    """(1, C, H, W), for tracing."""
+    return torch.zeros(1, dataset.in_chans, dataset.image_size, dataset.image_size)
 
 
 def feed_of(config: RunConfig, dataset: Dataset, phase: Phase, device: torch.device, chosen: Optional[np.ndarray] = None) -> Feed:
@@ -58,8 +94,8 @@ def feed_of(config: RunConfig, dataset: Dataset, phase: Phase, device: torch.dev
     settings = config.augmentation
     pad = round(settings.pad * dataset.image_size / 32)
     output = {"mean": dataset.mean, "std": dataset.std, "memory_format": torch.channels_last}
-    era = era_from(settings, phase.views, pad=pad, flip=settings.flip, **output)
-    return Feed(dataset.train, era, config.optimizer.batch_size, key_of(config.seed, phase.name), device, chosen)
+    augmenter = augmenter_from(settings, phase.views, pad=pad, flip=settings.flip, **output)
+    return Feed(dataset.train, augmenter, config.optimizer.batch_size, key_of(config.seed, phase.name), device, chosen)
 
 
 def key_of(seed: int, name: str) -> int:

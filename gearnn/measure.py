@@ -15,7 +15,7 @@ from gearnn.engine.compare import compare
 from gearnn.engine.export import export_onnx
 from gearnn.engine.profile import profile_latency
 from gearnn.engine.runtimes import load_runtime
-from gearnn.models import count_parameters
+from gearnn.models import count_macs, count_parameters
 from gearnn.network import load_deployable
 from gearnn.progress import Progress
 from gearnn.robustness import benchmark_models
@@ -42,7 +42,7 @@ def deploy(
     (which comes on top of the network's own) are as in `export_onnx`.
 
     Returns:
-        JSON-ready facts: parameters, widths, file size and the comparison.
+        JSON-ready facts: parameters, multiply-accumulates per image, widths, file size and the comparison.
 
     Raises:
         UserError, EngineError: if the weights cannot be read, the export fails, the engine's logits differ by more than 1e-4,
@@ -84,6 +84,7 @@ def deploy_module(
         comparison.check(top1=0.98)
     return {
         "params": count_parameters(model),
+        "macs": count_macs(model, shape),
         "onnx_bytes": onnx.stat().st_size,
         "opset": opset,
         "comparison": asdict(comparison),

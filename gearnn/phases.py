@@ -44,20 +44,20 @@ def phases_of(config: RunConfig) -> List[Phase]:
     """The phases of a run (GEARnn, arXiv 2410.07691).
 
     gearnn-2: seed → growth → regrow, all on clean images, then ERA. gearnn-1: the first three on ERA's views. With several
-    shots, each growth step is followed by a regrow phase of its own.
+    shots, each growth step is followed by a regrow phase of its own. fixed: clean images, then ERA, without growth; either may
+    be left out.
 
     Raises:
         UserError: for less than one epoch, or fewer than two views in a robust phase.
     """
     epochs, views = config.epochs, config.augmentation.views
+    if config.method == "fixed":
+        return _fixed(config)
     if min(epochs.seed, epochs.regrow, epochs.era, config.growth.epochs) < 1:
         raise UserError(
             "every phase needs at least 1 epoch: see --epochs.seed, --epochs.regrow, --epochs.era and --growth.epochs"
         )
-    if views < 2:
-        raise UserError(
-            f"robust training needs at least 2 views (the clean and an augmented one), not {views}: see --augmentation.views"
-        )
+    _check_views(views)
     robust = config.method == "gearnn-1"
     trained, judged = views if robust else 1, config.shots == "auto"
     shots = MOST_SHOTS if config.shots == "auto" else config.shots
@@ -73,7 +73,32 @@ def phases_of(config: RunConfig) -> List[Phase]:
         ]
     if not robust:
         phases.append(Phase("era", "train", epochs.era, views, "robust", "grown network, after ERA"))
-    if config.baseline:
-        total = sum(phase.epochs for phase in phases)
-        phases.append(Phase("baseline", "fresh", total, 1, "baseline", "same size, trained clean from the start"))
-    return phases
+    return phases + _baseline(config, phases)
+
+
+def _fixed(config: RunConfig) -> List[Phase]:
+    epochs = config.epochs
+    if min(epochs.seed, epochs.era) < 0 or epochs.seed + epochs.era < 1:
+        raise UserError("training without growth needs at least 1 epoch: see --epochs.seed (clean) and --epochs.era (robust)")
+    phases = []
+    if epochs.seed:
+        phases.append(Phase("clean", "train", epochs.seed, 1, "clean", "not grown, trained clean"))
+    if epochs.era:
+        _check_views(config.augmentation.views)
+        how = "after ERA" if epochs.seed else "ERA-trained"
+        phases.append(Phase("era", "train", epochs.era, config.augmentation.views, "robust", f"not grown, {how}"))
+    return phases + _baseline(config, phases)
+
+
+def _check_views(views: int) -> None:
+    if views < 2:
+        raise UserError(
+            f"robust training needs at least 2 views (the clean and an augmented one), not {views}: see --augmentation.views"
+        )
+
+
+def _baseline(config: RunConfig, phases: List[Phase]) -> List[Phase]:
+    if not config.baseline:
+        return []
+    total = sum(phase.epochs for phase in phases)
+    return [Phase("baseline", "fresh", total, 1, "baseline", "same size, trained clean from the start")]

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from gearnn import __version__
+from gearnn.augmentations import augmenter_from
 from gearnn.budget import check_reach, toward
 from gearnn.checkpoint import Progression
-from gearnn.config import RunConfig, check, differences, resolved, to_dict
+from gearnn.config import RunConfig, check, differences, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
 from gearnn.engine.environment import environment
-from gearnn.era import era_from
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
@@ -27,6 +27,7 @@ from gearnn.materials import limits_of
 from gearnn.measure import deploy, judge, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
+from gearnn.presets import resolved
 from gearnn.progress import Progress, no_progress
 from gearnn.timing_plan import stopwatch
 from gearnn.trainer import Trainer, checkpoint_path, network_path
@@ -46,7 +47,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     assert config.out is not None
     phases = phases_of(config)
     check(config)
-    era_from(config.augmentation, config.augmentation.views)
+    augmenter_from(config.augmentation, config.augmentation.views)
     full_widths(config.arch)  # what can be refused before any data is read, is
     device, threads = choose_device(config.device), set_threads(config.threads)
     folder, config = _open_folder(config)
@@ -75,7 +76,7 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
     save_examples(folder / "examples.npz", dataset, config)
     result = {
-        **_outcome(networks, engine),
+        **_outcome(networks, _final(phases), engine),
         "arch": config.arch,
         "classes": list(dataset.classes),
         "image_size": dataset.image_size,
@@ -100,10 +101,14 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     return result
 
 
-def _outcome(networks: List[Dict[str, Any]], engine: Dict[str, Any]) -> Dict[str, Any]:
+def _final(phases: List[Phase]) -> str:
+    """The network that the run is for."""
+    return [str(phase.keeps) for phase in phases if phase.keeps and phase.kind != "fresh"][-1]
+
+
+def _outcome(networks: List[Dict[str, Any]], last: str, engine: Dict[str, Any]) -> Dict[str, Any]:
     """The final network's figures on the engine, and what it grew from."""
-    named = {network["name"]: network for network in networks}
-    seed, final = named["seed"], named["robust"]
+    seed, final = networks[0], next(network for network in networks if network["name"] == last)
     accuracies = {name: final[name] for name in ("clean_accuracy", "robust_accuracy")}
     deployed = {name: final[name] for name in ("comparison", "onnx_bytes", "opset")}
     return {
@@ -162,10 +167,12 @@ def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
 
 def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase]) -> None:
     """Refuse a budget out of reach of the first growth step now, not after the seed network has been trained."""
+    first = next((phase for phase in phases if phase.kind == "grow"), None)
+    if first is None:
+        return
     widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
     seed = create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
     graph, limits = limits_of(config, dataset, seed)
-    first = next(phase for phase in phases if phase.kind == "grow")
     limits = tuple(toward(limit, graph, first.fraction) for limit in limits)
     check_reach(graph, limits, find_grower(config.grower).offered(graph, config.growth), config.growth.round_to)
 
@@ -183,16 +190,16 @@ def _measure(
     kept = {phase.keeps: phase for phase in phases if phase.keeps}
     files = {name: folder / "networks" / f"{name}.onnx" for name in kept}
     images = np.ascontiguousarray(dataset.test.images[:256])
-    growth = {"growth": json.dumps(_growth_summary(config, progression))}
+    growth = {"growth": json.dumps(_growth_summary(config, progression))} if progression.growth else {}
     facts = {}
     for done, name in enumerate(kept):
         metadata = growth if name in ("grown", "robust") else None
         facts[name] = deploy(network_path(folder, name), files[name], images, threads, metadata=metadata)
         progress("export", done + 1, len(kept))
     scores = judge(files, dataset.test, config.seed, threads, progress)
-    for source, target in (("robust.safetensors", "model.safetensors"), ("robust.onnx", "model.onnx")):
-        content = (folder / "networks" / source).read_bytes()
-        with replacing(folder / target) as temporary:
+    for kind in (".safetensors", ".onnx"):
+        content = (folder / "networks" / f"{_final(phases)}{kind}").read_bytes()
+        with replacing(folder / f"model{kind}") as temporary:
             temporary.write_bytes(content)
     last = {record["keeps"]: record["name"] for record in progression.phases}  # growth may have ended before its last step
     networks = [

@@ -20,9 +20,9 @@ from gearnn.data import Dataset, Split
 from gearnn.examples import save_examples
 from gearnn.growth.graph import ChannelGraph
 from gearnn.growth.growers import find_grower
-from gearnn.materials import card_of, feed_of, key_of, limits_of, untrained
+from gearnn.materials import card_of, feed_of, initial_widths, key_of, limits_of, untrained
 from gearnn.measure import deploy, judge, time_engine
-from gearnn.models import Normalize, scaled_widths, widths_of
+from gearnn.models import Normalize, widths_of
 from gearnn.network import Card, save_network
 from gearnn.phases import Phase
 from gearnn.progress import no_progress
@@ -59,8 +59,10 @@ class TimeBudget:
         """
         if state.progression.plan:
             return
-        graph, limits = limits_of(self.config, self.dataset, state.model)
-        widths = evenly_grown(widths_of(state.model), graph, limits, self.config.growth.round_to)
+        widths = widths_of(state.model)
+        if any(phase.kind == "grow" for phase in self.phases):
+            graph, limits = limits_of(self.config, self.dataset, state.model)
+            widths = evenly_grown(widths, graph, limits, self.config.growth.round_to)
         card = card_of(self.config, self.dataset, widths)
         networks = (copy.deepcopy(state.model), untrained(card, key_of(self.config.seed, "stand-in")))
         stretches = self._stretches(networks)
@@ -101,8 +103,7 @@ class TimeBudget:
         return self.limit - self.elapsed() - MARGIN * reserve_of(state.progression.plan)
 
     def _look_again(self, state: State) -> None:
-        widths = scaled_widths(self.config.arch, self.config.seed_width, self.config.growth.round_to)
-        card = card_of(self.config, self.dataset, widths)
+        card = card_of(self.config, self.dataset, initial_widths(self.config, self.dataset))
         networks = (untrained(card, key_of(self.config.seed, "stand-in")), state.model)
         state.progression.plan["judged"].append(self._end(networks, (card, state.card), whole=False)[1])
 

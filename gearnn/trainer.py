@@ -20,9 +20,9 @@ from gearnn.files import write_text
 from gearnn.growth.growers import find_grower
 from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
-from gearnn.materials import card_of, feed_of, key_of, untrained, work_of
+from gearnn.materials import card_of, feed_of, initial_widths, key_of, untrained, work_of
 from gearnn.metering import metered, metering
-from gearnn.models import Normalize, scaled_widths, widths_of
+from gearnn.models import Normalize, widths_of
 from gearnn.network import load_network, save_network
 from gearnn.phases import Phase
 from gearnn.progress import Progress
@@ -59,7 +59,7 @@ class Trainer:
         clock: Optional[Clock] = None,
     ) -> Trainer:
         """A new run: the seed network, untrained; ``clock`` tells the seconds since it was asked for."""
-        card = card_of(config, dataset, scaled_widths(config.arch, config.seed_width, config.growth.round_to))
+        card = card_of(config, dataset, initial_widths(config, dataset))
         state = State(untrained(card, key_of(config.seed, "model")), {}, {}, card, Progression())
         return Trainer(config, dataset, phases, folder, device, progress, state, clock or stopwatch())
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gearnn.augmenter import Augmenter
 from gearnn.config import Optimizer
 from gearnn.data import Split
-from gearnn.era import ERA
 from gearnn.errors import UserError
 from gearnn.losses import consistency_loss
 
@@ -25,13 +25,13 @@ class Feed:
 
     Attributes:
         split: uint8 images (N, C, H, W) and labels (N,).
-        era: yields the normalised views of a batch.
+        augmenter: yields the normalised views of a batch.
         key: what makes the draws of a phase differ from another's; with the epoch it decides order and augmentation.
         chosen: int64 indices of the images to use; all of them if None.
     """
 
     split: Split
-    era: ERA
+    augmenter: Augmenter
     batch_size: int
     key: int
     device: torch.device
@@ -52,7 +52,7 @@ class Feed:
             indices = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
             labels = torch.from_numpy(self.split.labels[indices]).to(self.device)
-            yield self.era(images, indices=indices, epoch=epoch, seed=self.key), labels
+            yield self.augmenter(images, indices=indices, epoch=epoch, seed=self.key), labels
 
 
 @dataclass(frozen=True)

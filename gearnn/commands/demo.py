@@ -8,7 +8,7 @@ from typing import List
 
 from gearnn.commands.parsing import parse
 from gearnn.commands.run import RunArguments, execute, preset_in
-from gearnn.config import preset
+from gearnn.presets import preset
 
 
 @dataclass(frozen=True)

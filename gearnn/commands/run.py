@@ -10,7 +10,8 @@ import tyro
 from typing_extensions import Annotated
 
 from gearnn.commands.parsing import parse, print_json
-from gearnn.config import RunConfig, preset, resolved
+from gearnn.config import RunConfig
+from gearnn.presets import preset, resolved
 
 
 @dataclass(frozen=True)

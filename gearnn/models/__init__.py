@@ -2,6 +2,7 @@
 
 from gearnn.models.normalize import Normalize, deployable
 from gearnn.models.registry import (
+    count_macs,
     count_parameters,
     create_model,
     full_widths,
@@ -13,6 +14,7 @@ from gearnn.models.registry import (
 
 __all__ = [
     "Normalize",
+    "count_macs",
     "count_parameters",
     "create_model",
     "deployable",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import torch
 from torch import nn
 
 from gearnn.errors import UserError
@@ -86,6 +87,30 @@ def widths_of(model: nn.Module) -> Tuple[int, ...]:
 def count_parameters(model: nn.Module) -> int:
     """The number of learnable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, shape: Tuple[int, int, int]) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one image (C, H, W), in evaluation mode."""
+    counts: List[int] = []
+
+    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+        weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+        # Every output element of a layer takes as many as the layer has weights per output channel.
+        counts.append(output.numel() * weight.numel() // len(weight))
+
+    layers = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    training = [module for module in model.modules() if module.training]
+    try:
+        model.eval()(torch.zeros(1, *shape, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module in training:
+            module.training = True
+    return sum(counts)
 
 
 def _entry(name: str) -> Entry:

@@ -91,7 +91,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(
 
 def test_a_preset_on_the_demo_is_that_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     from gearnn.commands import demo
-    from gearnn.config import preset
+    from gearnn.presets import preset
 
     seen = []
     monkeypatch.setattr(demo, "execute", lambda options: seen.append(options.config) or 0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Sequence
 
+import pytest
 import torch
 
 from gearnn.config import Budget, RunConfig
 from gearnn.data import Dataset
-from gearnn.materials import card_of, feed_of, key_of, limits_of, untrained
-from gearnn.models import scaled_widths
+from gearnn.errors import UserError
+from gearnn.materials import card_of, feed_of, initial_widths, key_of, limits_of, untrained
+from gearnn.models import count_parameters, create_model, scaled_widths
 from gearnn.phases import phases_of
 
 
@@ -44,3 +47,19 @@ def test_training_memory_is_limited_in_robust_phases(tiny_dataset: Dataset, tiny
         assert limit.limit == 10**9
         peaks.append(limit.cost(graph.widths()))
     assert peaks[1] > 1.3 * peaks[0]
+
+
+def test_a_network_that_does_not_grow_starts_as_wide_as_its_budget_allows(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    fixed = dataclasses.replace(tiny_config, method="fixed", budget=Budget(params=400_000))
+
+    def params(widths: Sequence[int]) -> int:
+        return count_parameters(create_model("vgg19", 3, widths, in_chans=1))
+
+    widths = initial_widths(fixed, tiny_dataset)
+    wider = [scaled_widths("vgg19", width / 1000) for width in range(130, 160)]
+    assert params(widths) == max(params(found) for found in wider if params(found) <= 400_000)
+    assert initial_widths(tiny_config, tiny_dataset) == scaled_widths("vgg19", 1 / 16)
+    unlimited = dataclasses.replace(fixed, budget=Budget())
+    assert initial_widths(unlimited, tiny_dataset) == scaled_widths("vgg19", 1 / 16)
+    with pytest.raises(UserError, match="above the budget"):
+        initial_widths(dataclasses.replace(fixed, budget=Budget(params=1000)), tiny_dataset)

@@ -45,3 +45,16 @@ def test_a_phase_that_was_not_followed_throughout_has_no_figure(five_watts: None
         pass
     assert metered(spent)["joules"] is None
     assert metered({})["joules"] is None
+
+
+def test_processor_time_is_that_of_work_not_of_waiting() -> None:
+    spent: Dict[str, float] = {}
+    with metering(spent, CPU):
+        time.sleep(0.3)
+    waiting = metered(spent)["cpu_seconds"]
+    with metering(spent, CPU):
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            np.random.default_rng(0).random(1000)
+    assert waiting < 0.15
+    assert 0.2 <= metered(spent)["cpu_seconds"] - waiting < 0.4

@@ -63,3 +63,19 @@ def test_growth_that_may_stop_is_judged_until_it_ends() -> None:
     assert max(phase.shot for phase in phases) == 4
     robust = phases_of(RunConfig(shots="auto", method="gearnn-1"))
     assert {p.keeps for p in robust if p.shot and p.kind == "train"} == {"robust"}
+
+
+def test_without_growth_there_are_clean_images_and_then_era() -> None:
+    def phases(seed: int, era: int) -> list:
+        return [(p.name, p.kind, p.epochs, p.views, p.keeps) for p in phases_of(config(seed, era))]
+
+    def config(seed: int, era: int) -> RunConfig:
+        return RunConfig(method="fixed", epochs=Epochs(seed=seed, era=era))
+
+    clean, robust = ("clean", "train", 3, 1, "clean"), ("era", "train", 5, 4, "robust")
+    assert phases(3, 5) == [clean, robust]
+    assert phases(3, 0) == [clean]
+    assert phases(0, 5) == [robust]
+    assert phases_of(dataclasses.replace(config(3, 5), baseline=True))[-1].epochs == 8
+    with pytest.raises(UserError, match="at least 1 epoch"):
+        phases(0, 0)

@@ -113,3 +113,20 @@ def test_a_time_too_short_is_refused_and_leaves_no_run(npz: Path, tmp_path: Path
     assert main(_arguments(npz, out, "--budget.train-time", "1s")) == 2
     assert "give at least" in capsys.readouterr().err
     assert not (out / "config.json").exists()
+
+
+@pytest.mark.parametrize(("preset", "names"), [("clean-then-augmix", ["clean", "robust"]), ("small-clean", ["clean"])])
+def test_without_growth_the_network_has_its_final_size_from_the_start(
+    npz: Path, tmp_path: Path, preset: str, names: List[str]
+) -> None:
+    out = tmp_path / "run"
+    epochs = ["--epochs.seed", "3", *(["--epochs.era", "2"] if len(names) == 2 else [])]
+    options = ["--budget.params", "150k", "--optimizer.batch-size", "32", "--seed-width", "0.0625", "--threads", "1"]
+    assert main(["run", "--preset", preset, "--data", str(npz), "--out", str(out), *epochs, *options]) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert [network["name"] for network in result["networks"]] == names
+    assert result["growth"] == {}
+    assert 100_000 < result["params_seed"] == result["params_final"] <= 150_000
+    assert result["networks"][-1]["macs"] > 100_000
+    assert (out / "model.onnx").read_bytes() == (out / "networks" / f"{names[-1]}.onnx").read_bytes()
+    assert "not grown" in (out / "report.html").read_text()

@@ -1,0 +1,89 @@
+"""Presets and the resolved configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gearnn.config import Budget, RunConfig
+from gearnn.errors import UserError
+from gearnn.phases import phases_of
+from gearnn.presets import PRESETS, preset, resolved
+
+
+def test_every_preset_names_itself() -> None:
+    for name in PRESETS:
+        assert preset(name).preset == name
+    with pytest.raises(UserError, match="no preset called 'fast'"):
+        preset("fast")
+
+
+def test_the_default_preset_is_what_the_class_says() -> None:
+    assert preset("default") == RunConfig()
+
+
+def test_paper_has_the_published_epochs() -> None:
+    paper = preset("paper")
+    assert (paper.epochs.seed, paper.growth.epochs, paper.epochs.regrow, paper.epochs.era) == (40, 1, 40, 40)
+    assert (paper.augmentation.width, paper.augmentation.depth, paper.augmentation.views) == (1, 3, 4)
+
+
+def test_resolving_fills_in_folder_and_the_papers_growth_ratio() -> None:
+    for arch, ratio in (("mobilenet_v1", 1.8), ("vgg19", 0.9), ("resnet18", 0.6)):
+        filled = resolved(RunConfig(arch=arch, seed=7))
+        assert filled.budget == Budget(growth_ratio=ratio)
+        assert str(filled.out) == f"runs/{arch}-gearnn-2-7"
+    assert resolved(RunConfig(budget=Budget(params=10**6))).budget == Budget(params=10**6)
+    demo = preset("demo")
+    given = dataclasses.replace(demo, budget=dataclasses.replace(demo.budget, params=10**6))
+    assert resolved(given).budget == Budget(params=10**6)
+
+
+def test_limits_hold_together_and_replace_the_presets() -> None:
+    given = Budget(params="1M", train_memory="512MiB", latency_ms=3.0, train_time="45m")
+    expected = Budget(params=10**6, train_memory=2**29, latency_ms=3.0, train_time="45m")
+    assert resolved(RunConfig(budget=given)).budget == expected
+    assert resolved(RunConfig(preset="demo", budget=dataclasses.replace(given, growth_ratio=0.9))).budget == expected
+    both = Budget(growth_ratio=0.5, size="4MB")
+    assert resolved(RunConfig(preset="demo", budget=both)).budget == Budget(growth_ratio=0.5, size=4_000_000)
+    assert resolved(resolved(RunConfig(budget=given))) == resolved(RunConfig(budget=given))
+
+
+def test_training_time_alone_leaves_the_papers_growth_ratio() -> None:
+    assert resolved(RunConfig(budget=Budget(train_time="1h"))).budget == Budget(growth_ratio=0.9, train_time="1h")
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (Budget(params="a few"), "--budget.params must be a count such as"),
+        (Budget(macs="12Q"), "--budget.macs .* 1M"),
+        (Budget(size="big"), "--budget.size .* 512MiB"),
+        (Budget(train_memory=0), "--budget.train-memory .* 512MiB"),
+        (Budget(latency_ms=-1.0), "--budget.latency-ms must be above 0"),
+        (Budget(growth_ratio=float("nan")), "--budget.growth-ratio must be above 0"),
+        (Budget(train_time="later"), "--budget.train-time .* 45m"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_named(budget: Budget, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolved(RunConfig(budget=budget))
+
+
+def test_what_is_compared_with_trains_as_long_as_published() -> None:
+    def trained(name: str) -> list:
+        return [(phase.kind, phase.epochs, phase.views) for phase in phases_of(preset(name))]
+
+    assert trained("small-clean") == [("train", 160, 1)]
+    assert trained("small-augmix") == trained("big") == [("train", 160, 3)]
+    assert trained("small-era") == [("train", 160, 4)]
+    assert trained("clean-then-era") == [("train", 80, 1), ("train", 40, 4)]
+    assert trained("gearnn-1") == [("train", 40, 4), ("grow", 1, 4), ("train", 40, 4)]
+    augmix = preset("small-augmix").augmentation
+    assert (augmix.width, augmix.depth, augmix.views) == (3, None, 3)
+
+
+def test_without_growth_nothing_limits_the_widths_unless_asked() -> None:
+    assert resolved(preset("big")).budget == Budget()
+    assert resolved(dataclasses.replace(preset("small-era"), budget=Budget(params="1M"))).budget == Budget(params=10**6)
