@@ -86,7 +86,9 @@ class Augmentation:
     kind: Literal["era", "prime"] = "era"
     """What chains are made of: AugMix's nine operations, or PRIME's diffeomorphisms, colour changes and filters."""
     views: int = 4
-    """J: views in the consistency loss, the clean one included."""
+    """J: views of each image in a robust phase, the clean one included; 1 goes with --augmentation.no-clean-view only."""
+    clean_view: bool = True
+    """Train on the clean view too, as published; without, all J views are augmented, and cross-entropy takes the first."""
     width: int = 1
     """W: chains mixed in each augmented view."""
     depth: Optional[int] = 3
@@ -102,14 +104,20 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Nesterov SGD with a cosine schedule per phase."""
+    """How weights are learnt."""
 
+    kind: Literal["sgd", "muon"] = "sgd"
+    """Nesterov SGD; or Muon for convolutions, which orthogonalises their updates, and SGD for the rest (docs/schedules.md)."""
+    schedule: Literal["phase", "hold"] = "phase"
+    """phase: the rate falls to 0 along a cosine in every phase. hold: it stays up after one warm-up, and falls in the last."""
     batch_size: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    relative_rate: float = 0.05
+    """Muon's relative change of a convolution's weights per step, at the full learning rate."""
     warmup_epochs: float = 1.0
-    """Linear warm-up at the start of each phase."""
+    """Linear warm-up at the start of each phase; with --optimizer.schedule hold, of the first one."""
     consistency: float = 12.0
     """Weight of the Jensen-Shannon term."""
 
@@ -136,6 +144,8 @@ class RunConfig:
     """Growth steps in which the budget is reached, each with training after it; auto stops when it no longer pays."""
     seed_width: float = 0.125
     """Width of the seed network as a fraction of the full-size one."""
+    init: Literal["he", "identity"] = "he"
+    """Initial weights: he, by He et al.; or identity, where 3x3 convolutions at first pass on what they are given."""
     image_size: Optional[int] = None
     """Side of the square images in pixels; by default the data's own."""
     limit_train: Optional[int] = None
@@ -208,6 +218,7 @@ def check(config: RunConfig) -> None:
         ("--optimizer.learning-rate", optimizer.learning_rate, optimizer.learning_rate > 0, "above 0"),
         ("--optimizer.momentum", optimizer.momentum, 0 <= optimizer.momentum < 1, "from 0 to below 1"),
         ("--optimizer.weight-decay", optimizer.weight_decay, optimizer.weight_decay >= 0, "0 or more"),
+        ("--optimizer.relative-rate", optimizer.relative_rate, 0 < optimizer.relative_rate < 1, "above 0 and below 1"),
         ("--optimizer.warmup-epochs", optimizer.warmup_epochs, optimizer.warmup_epochs >= 0, "0 or more"),
         ("--optimizer.consistency", optimizer.consistency, optimizer.consistency >= 0, "0 or more"),
         ("--growth.learning-rate", growth.learning_rate, growth.learning_rate > 0, "above 0"),

@@ -16,6 +16,7 @@ from gearnn.errors import UserError
 from gearnn.growth.graph import ChannelGraph, trace_channels
 from gearnn.growth.growers import find_grower
 from gearnn.models import create_model, deployable, scaled_widths
+from gearnn.models.layers import pass_on
 from gearnn.network import Card
 from gearnn.phases import Phase
 from gearnn.training import Feed
@@ -30,11 +31,14 @@ def card_of(config: RunConfig, dataset: Dataset, widths: Sequence[int]) -> Card:
     return Card(config.arch, tuple(widths), *facts)
 
 
-def untrained(card: Card, key: int) -> nn.Module:
-    """A network whose weights depend on the key alone; torch's generator is left as it was."""
+def untrained(card: Card, key: int, init: str = "he") -> nn.Module:
+    """A network whose weights depend on the key and the kind of initialisation alone; torch's generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key % 2**63)
-        return card.build()
+        model = card.build()
+    if init == "identity":
+        pass_on(model)
+    return model
 
 
 def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[ChannelGraph, Tuple[Constraint, ...]]:
@@ -94,8 +98,9 @@ def feed_of(config: RunConfig, dataset: Dataset, phase: Phase, device: torch.dev
     settings = config.augmentation
     pad = round(settings.pad * dataset.image_size / 32)
     output = {"mean": dataset.mean, "std": dataset.std, "memory_format": torch.channels_last}
-    augmenter = augmenter_from(settings, phase.views, pad=pad, flip=settings.flip, **output)
-    return Feed(dataset.train, augmenter, config.optimizer.batch_size, key_of(config.seed, phase.name), device, chosen)
+    first = 1 if phase.augmented and not settings.clean_view else 0
+    augmenter = augmenter_from(settings, phase.views + first, pad=pad, flip=settings.flip, **output)
+    return Feed(dataset.train, augmenter, config.optimizer.batch_size, key_of(config.seed, phase.name), device, chosen, first)
 
 
 def key_of(seed: int, name: str) -> int:

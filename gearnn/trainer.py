@@ -60,7 +60,7 @@ class Trainer:
     ) -> Trainer:
         """A new run: the seed network, untrained; ``clock`` tells the seconds since it was asked for."""
         card = card_of(config, dataset, initial_widths(config, dataset))
-        state = State(untrained(card, key_of(config.seed, "model")), {}, {}, card, Progression())
+        state = State(untrained(card, key_of(config.seed, "model"), config.init), {}, {}, card, Progression())
         return Trainer(config, dataset, phases, folder, device, progress, state, clock or stopwatch())
 
     @staticmethod
@@ -102,7 +102,10 @@ class Trainer:
             if phase.kind == "fresh":  # as many epochs as the phases took that were worked through
                 phase = replace(phase, epochs=max(1, round(sum(record["epochs"] for record in progression.phases))))
                 if progression.epoch == 0:
-                    state.model, state.momentum = untrained(state.card, key_of(self.config.seed, phase.name)), {}
+                    state.model, state.momentum = (
+                        untrained(state.card, key_of(self.config.seed, phase.name), self.config.init),
+                        {},
+                    )
             state.model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             if phase.kind == "grow":
                 self._grow(phase)
@@ -135,6 +138,7 @@ class Trainer:
                     lambda step, _, first=first: self.progress(phase.name, *shown(first + step)),  # type: ignore[misc]
                     pace=pace,
                     newborn=newborn,
+                    course=phase.course,
                 )
             self._spend(result.seconds, result.images)
             progression.metrics.append(

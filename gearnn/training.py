@@ -17,6 +17,8 @@ from gearnn.config import Optimizer
 from gearnn.data import Split
 from gearnn.errors import UserError
 from gearnn.losses import consistency_loss
+from gearnn.muon import Muon
+from gearnn.phases import WHOLE, Course
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Feed:
         augmenter: yields the normalised views of a batch.
         key: what makes the draws of a phase differ from another's; with the epoch it decides order and augmentation.
         chosen: int64 indices of the images to use; all of them if None.
+        first: of the augmenter's views that is used: 1 leaves out the clean one.
     """
 
     split: Split
@@ -36,6 +39,7 @@ class Feed:
     key: int
     device: torch.device
     chosen: Optional[np.ndarray] = None
+    first: int = 0
 
     def steps(self) -> int:
         """Batches per epoch; a last, smaller one is dropped, since BatchNorm needs full batches."""
@@ -52,7 +56,7 @@ class Feed:
             indices = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
             labels = torch.from_numpy(self.split.labels[indices]).to(self.device)
-            yield self.augmenter(images, indices=indices, epoch=epoch, seed=self.key), labels
+            yield self.augmenter(images, indices=indices, epoch=epoch, seed=self.key)[self.first :], labels
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,19 @@ class Newborn:
                 parameter.grad.mul_(torch.where(mask, factor, 1.0))
 
 
-def make_optimizer(model: nn.Module, config: Optimizer, momentum: Mapping[str, Tensor]) -> torch.optim.SGD:
-    """Nesterov SGD that starts from the given momentum buffers (by parameter name)."""
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-    )
+def make_optimizer(model: nn.Module, config: Optimizer, momentum: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    """Nesterov SGD or Muon, starting from the given momentum buffers (by parameter name)."""
+    optimizer: torch.optim.Optimizer
+    if config.kind == "muon":
+        optimizer = Muon(model, config.learning_rate, config.relative_rate, config.momentum, config.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(),
+            config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.momentum > 0,
+        )
     for name, parameter in model.named_parameters():
         if name in momentum:
             # Laid out like the parameter, whether it comes from a checkpoint or from the phase before.
@@ -121,20 +129,20 @@ def make_optimizer(model: nn.Module, config: Optimizer, momentum: Mapping[str, T
     return optimizer
 
 
-def momentum_of(model: nn.Module, optimizer: torch.optim.SGD) -> Dict[str, Tensor]:
+def momentum_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Dict[str, Tensor]:
     """The optimizer's momentum buffers by parameter name."""
     states = ((name, optimizer.state.get(parameter, {}).get("momentum_buffer")) for name, parameter in model.named_parameters())
     return {name: buffer for name, buffer in states if buffer is not None}
 
 
-def learning_rate(config: Optimizer, step: int, steps_per_epoch: int, pace: Pace) -> float:
+def learning_rate(config: Optimizer, step: int, steps_per_epoch: int, pace: Pace, course: Course = WHOLE) -> float:
     """Cosine from the base rate to 0 over a phase, after a linear warm-up (Loshchilov & Hutter 2017, arXiv 1608.03983).
 
     The warm-up lasts ``config.warmup_epochs``, but no more than a quarter of the phase.
     """
-    progress, warmup = min(pace(step), 1.0), config.warmup_epochs * steps_per_epoch
+    progress, warmup = min(pace(step), 1.0), config.warmup_epochs * steps_per_epoch if course.warms_up else 0.0
     ramp = min(1.0, max((step + 1) / warmup, 4 * pace(step + 1))) if warmup > 0 else 1.0
-    return config.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.learning_rate * ramp * (0.5 * (1 + math.cos(math.pi * progress)) if course.falls else 1.0)
 
 
 class Amp:
@@ -167,7 +175,7 @@ class Amp:
 
 def train_epoch(
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     amp: Amp,
     feed: Feed,
     config: Optimizer,
@@ -177,6 +185,7 @@ def train_epoch(
     *,
     pace: Optional[Pace] = None,
     newborn: Optional[Newborn] = None,
+    course: Course = WHOLE,
 ) -> EpochResult:
     """Train for one epoch (``epoch`` of ``epochs``, from 0); ``on_step(done, total)`` follows the steps.
 
@@ -184,6 +193,7 @@ def train_epoch(
         pace: by default that of ``epochs`` epochs. Where it ends the phase within the epoch, the epoch is cut short, after one
             step at the soonest.
         newborn: how weights that have just come with growth are treated.
+        course: of the learning rate in this phase.
 
     Raises:
         UserError: if the loss stops being finite.
@@ -196,7 +206,7 @@ def train_epoch(
     for step, (views, labels) in enumerate(feed.batches(epoch), start=epoch * steps):
         if done and pace(step) >= 1:
             break
-        rate = learning_rate(config, step, steps, pace)
+        rate = learning_rate(config, step, steps, pace, course)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with amp.autocast():

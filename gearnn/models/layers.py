@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import nn
 
 
@@ -20,3 +21,18 @@ def initialise(model: nn.Module) -> None:
             # torch's own fan-out ignores groups, which would all but silence depthwise layers.
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1] / module.groups
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+
+
+@torch.no_grad()
+def pass_on(model: nn.Module) -> None:
+    """Let 3×3 convolutions that are at least as wide as their input pass it on at first; further channels stay as they are.
+
+    A plain network then starts as a shallow one, and its gradients reach the first layers (Zagoruyko & Komodakis 2017, DiracNets,
+    arXiv 1706.00388; as an initialisation: Jordan 2024, arXiv 2404.00498). Convolutions of the image itself, grouped ones and
+    those that change the resolution are left alone.
+    """
+    for module in model.modules():
+        if not isinstance(module, nn.Conv2d) or module.in_channels <= 4:
+            continue
+        if (module.kernel_size, module.stride, module.groups) == ((3, 3), (1, 1), 1):
+            nn.init.dirac_(module.weight[: min(module.in_channels, module.out_channels)])

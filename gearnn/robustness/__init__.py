@@ -1,6 +1,18 @@
 """How accurate a network stays when its images are corrupted."""
 
 from gearnn.robustness.benchmark import Predictor, Report, benchmark, benchmark_models
-from gearnn.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from gearnn.robustness.corruptions import ALL_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from gearnn.robustness.parameters import parameter_set
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "Predictor", "Report", "benchmark", "benchmark_models", "corrupt"]
+__all__ = [
+    "ALL_CORRUPTIONS",
+    "CORRUPTIONS",
+    "EXTRA_CORRUPTIONS",
+    "SEVERITIES",
+    "Predictor",
+    "Report",
+    "benchmark",
+    "benchmark_models",
+    "corrupt",
+    "parameter_set",
+]

@@ -1,29 +1,21 @@
 """Blur corruptions: float32 images (N, C, H, W) in [0, 1] in and out, one random stream per image.
 
-Parameters per severity are those of CIFAR-10-C (Hendrycks & Dietterich, ICLR 2019; hendrycks/robustness, make_cifar_c.py);
-lengths, given in pixels at 32×32, scale with the shorter side.
+Hendrycks & Dietterich, ICLR 2019 (hendrycks/robustness); the parameters are in `gearnn.robustness.parameters`. Lengths, given
+in pixels at the side a set was published for, scale with the shorter side.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Callable, Sequence, Tuple
 
 import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
 from gearnn.robustness.noise import Streams
-
-DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))  # disk radius, smoothing of its edge
-GLASS = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))  # blur, largest shift, passes
-MOTION = ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))  # radius, deviation
-ZOOM_LIMIT = (1.06, 1.11, 1.16, 1.21, 1.26)
-
-
-def pixel_scale(images: np.ndarray) -> float:
-    """How many times larger than 32×32 the images are: what lengths in pixels are multiplied by."""
-    return min(images.shape[-2:]) / 32
+from gearnn.robustness.parameters import pixel_scale
 
 
 def each(images: np.ndarray, change: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
@@ -33,59 +25,76 @@ def each(images: np.ndarray, change: Callable[[np.ndarray, int], np.ndarray]) ->
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
-def gaussian_blur(images: np.ndarray, deviation: float) -> np.ndarray:
+def smooth(images: np.ndarray, deviation: float) -> np.ndarray:
     """Gaussian blur over the last two axes, four deviations wide, edges repeated."""
     if deviation <= 0:
         return images
     return ndimage.gaussian_filter(images, (0,) * (images.ndim - 2) + (deviation, deviation), mode="nearest", truncate=4.0)
 
 
-def defocus_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+def gaussian_blur(images: np.ndarray, streams: Streams, deviation: float) -> np.ndarray:
+    """Convolution with a Gaussian."""
+    return smooth(images, deviation * pixel_scale(images))
+
+
+def defocus_blur(images: np.ndarray, streams: Streams, radius: float, smoothing: float) -> np.ndarray:
     """Convolution with a disk whose edge is smoothed."""
-    kernel = disk_kernel(*DEFOCUS[severity - 1], pixel_scale(images))
+    kernel = disk_kernel(radius, smoothing, pixel_scale(images))
     return each(images, lambda image, _: cv2.filter2D(image, -1, kernel))
 
 
 def disk_kernel(radius: float, smoothing: float, scale: float) -> np.ndarray:
-    """A smoothed disk with the lengths of a 32×32 image, for images ``scale`` times as large.
+    """A smoothed disk with the published lengths, for images ``scale`` times as large as those they were published for.
 
-    The published kernel counts whole pixels and would vanish in small images. So the kernel is made for the next whole
+    The published kernel counts whole pixels and would vanish in smaller images. So the kernel is made for the next whole
     scale, and the weight of each of its points is then shared between the pixels around that point's place.
     """
     whole = max(1, math.ceil(scale))
-    reach = math.ceil(radius * whole) + whole + 1
+    # As published, the grid ends 8 pixels from the centre, or at the rim of a larger disk.
+    reach = min(math.ceil(radius * whole) + whole + 1, max(8, math.ceil(radius)) * whole)
+    width = (2 if radius <= 8 else 4) * whole + 1
     offsets = np.arange(-reach, reach + 1)
     disk = (offsets[:, None] ** 2 + offsets**2 <= (radius * whole) ** 2).astype(np.float32)
-    kernel = cv2.GaussianBlur(disk / disk.sum(), ksize=(2 * whole + 1, 2 * whole + 1), sigmaX=smoothing * whole)
+    kernel = cv2.GaussianBlur(disk / disk.sum(), ksize=(width, width), sigmaX=smoothing * whole)
     share = np.maximum(0, 1 - np.abs(offsets[:, None] - offsets * scale / whole))
     return np.asarray(share @ kernel @ share.T, dtype=np.float32)
 
 
-def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+def glass_blur(images: np.ndarray, streams: Streams, deviation: float, shift: float, passes: float) -> np.ndarray:
     """Pixels take the place of a near neighbour's, one after the other, between two blurs.
 
     As published, the exchange overwrites: the neighbour's value is copied, it does not receive the pixel's own.
     """
-    deviation, shift, passes = GLASS[severity - 1]
     scale = pixel_scale(images)
-    shift = max(1, round(shift * scale))
-    blurred = (gaussian_blur(images, deviation * scale) * 255 + 1e-3).astype(np.uint8)
-    count, _, height, width = images.shape
-    rows, columns = range(height - shift, shift, -1), range(width - shift, shift, -1)
+    reach = max(1, round(shift * scale))
+    blurred = (smooth(images, deviation * scale) * 255 + 1e-3).astype(np.uint8)
     pixels = np.ascontiguousarray(blurred.transpose(2, 3, 0, 1))
-    every = np.arange(count)
-    for _ in range(passes):
-        draws = [stream.integers(-shift, shift, (len(rows), len(columns), 2), dtype=np.int32) for stream in streams]
-        shifts = np.stack(draws, axis=2)
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                pixels[row, column] = pixels[row + shifts[i, j, :, 0], column + shifts[i, j, :, 1], every]
-    return gaussian_blur(pixels.transpose(2, 3, 0, 1).astype(np.float32) / 255, deviation * scale)
+    for _ in range(int(passes)):
+        _copy_neighbours(pixels, reach, streams)
+    return smooth(pixels.transpose(2, 3, 0, 1).astype(np.float32) / 255, deviation * scale)
 
 
-def motion_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+def _copy_neighbours(pixels: np.ndarray, reach: int, streams: Streams) -> None:
+    """One pass over pixels (H, W, N, C) from the last to the first, in place.
+
+    Pixels that cannot see each other's changes are done together: with a reach of 1 a pixel looks only at places not yet
+    visited, so all at once; otherwise along the slanted lines reach + 1 columns per row.
+    """
+    height, width, count = pixels.shape[:3]
+    rows, columns = np.arange(height - reach, reach, -1), np.arange(width - reach, reach, -1)
+    draws = [stream.integers(-reach, reach, (len(rows), len(columns), 2), dtype=np.int32) for stream in streams]
+    shifts = np.stack(draws, axis=2)
+    slope = 0 if reach == 1 else reach + 1
+    turns = slope * np.arange(len(rows))[:, None] + (slope > 0) * np.arange(len(columns))
+    order = np.argsort(turns, axis=None, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(turns.ravel()[order])) + 1):
+        i, j = np.unravel_index(group, turns.shape)
+        down, right = shifts[i, j, :, 0], shifts[i, j, :, 1]
+        pixels[rows[i], columns[j]] = pixels[rows[i][:, None] + down, columns[j][:, None] + right, np.arange(count)]
+
+
+def motion_blur(images: np.ndarray, streams: Streams, radius: float, deviation: float) -> np.ndarray:
     """Half a Gaussian along a line, at an angle drawn from U(−45°, 45°)."""
-    radius, deviation = MOTION[severity - 1]
     scale = pixel_scale(images)
     kernels = [line_kernel(radius * scale, deviation * scale, stream.uniform(-45, 45)) for stream in streams]
     return along_lines(images, kernels)
@@ -111,15 +120,21 @@ def line_kernel(radius: float, deviation: float, angle: float) -> np.ndarray:
     return kernel
 
 
-def zoom_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
-    """The mean of the image and of itself enlarged by 1.00, 1.01, …: one sparse matrix over the pixels."""
-    factors = np.arange(1, ZOOM_LIMIT[severity - 1], 0.01)
+def zoom_blur(images: np.ndarray, streams: Streams, end: float, step: float) -> np.ndarray:
+    """The mean of the image and of itself enlarged by 1, 1 + step, … below end: one sparse matrix over the pixels."""
     count, channels, height, width = images.shape
+    total, summands = _zooms(height, width, end, step)
+    pixels = np.ascontiguousarray(images.reshape(count * channels, height * width).T)
+    return np.ascontiguousarray((total @ pixels / np.float32(summands)).T).reshape(images.shape)
+
+
+@lru_cache(maxsize=2)  # for the next batch of the same size
+def _zooms(height: int, width: int, end: float, step: float) -> Tuple[Any, int]:
+    factors = np.arange(1, end, step)
     total = sparse.identity(height * width, np.float32, format="csr")
     for factor in factors:
         total = total + sparse.kron(zoom_matrix(height, factor), zoom_matrix(width, factor), format="csr")
-    pixels = np.ascontiguousarray(images.reshape(count * channels, height * width).T)
-    return np.ascontiguousarray((total @ pixels / np.float32(len(factors) + 1)).T).reshape(images.shape)
+    return total, len(factors) + 1
 
 
 def zoom_matrix(side: int, factor: float) -> np.ndarray:

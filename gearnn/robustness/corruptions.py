@@ -1,4 +1,4 @@
-"""The fifteen corruptions of CIFAR-10-C, generated: one door, keyed randomness."""
+"""The corruptions of CIFAR-10-C, Tiny-ImageNet-C and ImageNet-C, generated: one door, keyed randomness."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 
 from gearnn.errors import UserError
 from gearnn.robustness import blur, digital, noise, weather
+from gearnn.robustness.parameters import published
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 8
-_AT_ONCE = 256  # bounds the memory of intermediate results
+_AT_ONCE = 256  # images up to 64×64; bounds the memory of intermediate results
 
-_FUNCTIONS: Dict[str, Callable[[np.ndarray, int, noise.Streams], np.ndarray]] = {
+_FUNCTIONS: Dict[str, Callable[..., np.ndarray]] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
     "impulse_noise": noise.impulse_noise,
@@ -31,9 +32,17 @@ _FUNCTIONS: Dict[str, Callable[[np.ndarray, int, noise.Streams], np.ndarray]] = 
     "elastic_transform": digital.elastic_transform,
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
+    "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian_blur,
+    "spatter": weather.spatter,
+    "saturate": digital.saturate,
 }
 
-CORRUPTIONS: Tuple[str, ...] = tuple(_FUNCTIONS)
+ALL_CORRUPTIONS: Tuple[str, ...] = tuple(_FUNCTIONS)
+CORRUPTIONS: Tuple[str, ...] = ALL_CORRUPTIONS[:15]
+"""What robust accuracy is the mean over."""
+EXTRA_CORRUPTIONS: Tuple[str, ...] = ALL_CORRUPTIONS[15:]
+"""Published beside them for validation; not part of the mean."""
 
 
 def corrupt(
@@ -44,11 +53,14 @@ def corrupt(
     seed: int = 0,
     indices: Optional[Union[Sequence[int], np.ndarray]] = None,
 ) -> np.ndarray:
-    """Corrupt images with CIFAR-10-C's published parameters (Hendrycks & Dietterich, ICLR 2019).
+    """Corrupt images with the published parameters for their size (Hendrycks & Dietterich, ICLR 2019).
+
+    The shorter side decides: CIFAR-10-C's up to 48 pixels, Tiny-ImageNet-C's up to 128, ImageNet-C's above; see
+    `gearnn.robustness.parameters`.
 
     Args:
         images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB), sides of at least 8 pixels.
-        name: one of `CORRUPTIONS`.
+        name: one of `ALL_CORRUPTIONS`.
         severity: 1 to 5.
         seed: any integer, taken modulo 2**32. With the name, the severity and an image's index it decides what happens to
             that image, whatever else is in the batch.
@@ -63,11 +75,13 @@ def corrupt(
     check(name, severity)
     images = _checked_images(images)
     positions = _checked_indices(indices, len(images))
+    parameters = published(images, name, severity)
     corrupted = np.empty(images.shape, np.uint8)
-    for start in range(0, len(images), _AT_ONCE):
-        rows = slice(start, start + _AT_ONCE)
+    at_once = max(1, min(_AT_ONCE, _AT_ONCE * 64 * 64 // (images.shape[2] * images.shape[3])))
+    for start in range(0, len(images), at_once):
+        rows = slice(start, start + at_once)
         streams = _streams(name, severity, seed, positions[rows])
-        changed = _FUNCTIONS[name](images[rows].astype(np.float32) / 255, severity, streams)
+        changed = _FUNCTIONS[name](images[rows].astype(np.float32) / 255, streams, *parameters)
         # Truncated, as in the published files; the small term keeps unchanged pixels unchanged.
         corrupted[rows] = np.clip(changed, 0, 1) * 255 + 1e-3
     return corrupted
@@ -75,9 +89,9 @@ def corrupt(
 
 def check(name: str, severity: int) -> None:
     """Raise UserError unless both are known."""
-    if name not in CORRUPTIONS:
-        close = difflib.get_close_matches(str(name), CORRUPTIONS, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(CORRUPTIONS)}"
+    if name not in ALL_CORRUPTIONS:
+        close = difflib.get_close_matches(str(name), ALL_CORRUPTIONS, n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(ALL_CORRUPTIONS)}"
         raise UserError(f"there is no corruption called {name!r}: {hint}")
     if not isinstance(severity, (int, np.integer)) or isinstance(severity, bool) or severity not in SEVERITIES:
         raise UserError(f"severity is a whole number from 1 to 5, not {severity!r}")

@@ -1,45 +1,89 @@
 """Weather corruptions: float32 images (N, C, H, W) in [0, 1] in and out, one random stream per image.
 
-Parameters per severity are those of CIFAR-10-C (Hendrycks & Dietterich, ICLR 2019; hendrycks/robustness, make_cifar_c.py);
-lengths, given in pixels at 32×32, scale with the shorter side.
+Hendrycks & Dietterich, ICLR 2019 (hendrycks/robustness); the parameters are in `gearnn.robustness.parameters`. Lengths, given
+in pixels at the side a set was published for, scale with the shorter side.
 """
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
 
-from gearnn.robustness.blur import along_lines, each, line_kernel, pixel_scale, zoom_matrix
+from gearnn.robustness.blur import along_lines, each, line_kernel, smooth, zoom_matrix
 from gearnn.robustness.noise import Streams
+from gearnn.robustness.parameters import parameter_set, pixel_scale, reference_sides
 
-# mean, deviation, enlargement, threshold, blur radius, blur deviation, share of the image kept
-SNOW = (
-    (0.1, 0.2, 1.0, 0.6, 8, 3, 0.95),
-    (0.1, 0.2, 1.0, 0.5, 10, 4, 0.9),
-    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-)
-FROST = ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # weight of the image, of the ice
-FOG = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))  # density, decay of the roughness
-BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
-# Colour, spread of the patches' means and contrast within a patch of each of the five photographs of frost, as measured on
-# 32×32 patches at the published reduction. Two of the five are equally white.
-ICE = (
-    ((0.31, 0.58, 0.65), 0.042, 0.057),
-    ((0.78, 0.79, 0.83), 0.035, 0.072),
-    ((0.78, 0.79, 0.83), 0.035, 0.072),
-    ((0.56, 0.62, 0.67), 0.042, 0.103),
-    ((0.41, 0.45, 0.50), 0.066, 0.135),
-)
-ICE_DECAY, ICE_GRAIN = 1.3, 0.6  # of the patches; share of the variance that is fine grain
+WATER, MUD = (175, 238, 238), (63, 42, 20)  # RGB
 
 
-def snow(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+class Ice(NamedTuple):
+    """What the published photographs of frost look like at one size, as measured on patches cut out as published."""
+
+    kinds: Tuple[Tuple[Tuple[float, float, float], float, float], ...]
+    """Per photograph: colour (RGB), spread of the patches' means, contrast within a patch."""
+    decay: float
+    """Of the roughness, as in `plasma`."""
+    grain: float
+    """Share of the variance that is fine grain."""
+    softness: float
+    """Deviation in pixels of the blur of the grain."""
+
+
+_WHITE = ((0.78, 0.79, 0.83), 0.035, 0.072)  # two of the five photographs
+ICE = {
+    "cifar": Ice(
+        (
+            ((0.31, 0.58, 0.65), 0.042, 0.057),
+            _WHITE,
+            _WHITE,
+            ((0.56, 0.62, 0.67), 0.042, 0.103),
+            ((0.41, 0.45, 0.50), 0.066, 0.135),
+        ),
+        decay=1.3,
+        grain=0.6,
+        softness=0,
+    ),
+    "tiny-imagenet": Ice(
+        (
+            ((0.30, 0.58, 0.64), 0.039, 0.057),
+            ((0.78, 0.79, 0.83), 0.025, 0.073),
+            ((0.78, 0.79, 0.83), 0.025, 0.073),
+            ((0.57, 0.62, 0.68), 0.028, 0.093),
+            ((0.40, 0.44, 0.49), 0.049, 0.129),
+        ),
+        decay=1.25,
+        grain=0.4,
+        softness=0,
+    ),
+    "imagenet": Ice(
+        (
+            ((0.30, 0.58, 0.64), 0.038, 0.062),
+            ((0.78, 0.79, 0.83), 0.024, 0.079),
+            ((0.78, 0.79, 0.83), 0.024, 0.079),
+            ((0.57, 0.63, 0.68), 0.025, 0.104),
+            ((0.39, 0.44, 0.48), 0.046, 0.140),
+        ),
+        decay=1.25,
+        grain=0.5,
+        softness=0.8,
+    ),
+}
+
+
+def snow(
+    images: np.ndarray,
+    streams: Streams,
+    mean: float,
+    deviation: float,
+    zoom: float,
+    threshold: float,
+    radius: float,
+    spread: float,
+    keep: float,
+) -> np.ndarray:
     """Streaks of thresholded noise over a whitened image, twice: once upside down."""
-    mean, deviation, zoom, threshold, radius, spread, keep = SNOW[severity - 1]
     scale = pixel_scale(images)
     height, width = reference_sides(images)
     flakes = np.stack([stream.standard_normal((height, width), dtype=np.float32) for stream in streams]) * deviation + mean
@@ -52,31 +96,28 @@ def snow(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     return whitened + streaks + streaks[:, :, ::-1, ::-1]
 
 
-def frost(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+def frost(images: np.ndarray, streams: Streams, weight: float, ice_weight: float) -> np.ndarray:
     """A weighted sum with ice. The published one cuts it out of photographs of frost; this ice is generated, see `ice`."""
-    weight, ice_weight = FROST[severity - 1]
     height, width = reference_sides(images)
-    layer = resized(ice(streams, height, width), images)
+    look = ICE[parameter_set(min(images.shape[2:]))]
+    layer = resized(ice(streams, height, width, look), images)
     return weight * images + ice_weight * (layer if images.shape[1] == 3 else luma(layer))
 
 
-def ice(streams: Streams, height: int, width: int) -> np.ndarray:
+def ice(streams: Streams, height: int, width: int, look: Ice) -> np.ndarray:
     """Tinted, grainy patches (N, 3, H, W) in [0, 1], with the colours and contrasts of the published photographs."""
-    kinds = [ICE[stream.integers(len(ICE))] for stream in streams]
+    kinds = [look.kinds[stream.integers(len(look.kinds))] for stream in streams]
     tints = np.array([kind[0] for kind in kinds], np.float32)[:, :, None, None]
     shifts = np.array([kind[1] * stream.standard_normal() for kind, stream in zip(kinds, streams)], np.float32)
     contrasts = np.array([kind[2] for kind in kinds], np.float32)
-    patches = plasma(streams, height, width, ICE_DECAY)
+    patches = plasma(streams, height, width, look.decay)
     patches = (patches - patches.mean(axis=(1, 2), keepdims=True)) / patches.std(axis=(1, 2), keepdims=True)
     grain = np.stack([stream.standard_normal((height, width), dtype=np.float32) for stream in streams])
-    texture = (1 - ICE_GRAIN) ** 0.5 * patches + ICE_GRAIN**0.5 * grain
+    if look.softness:
+        grain = smooth(grain, look.softness)
+        grain /= grain.std(axis=(1, 2), keepdims=True)
+    texture = (1 - look.grain) ** 0.5 * patches + look.grain**0.5 * grain
     return np.clip(tints + (texture * contrasts[:, None, None] + shifts[:, None, None])[:, None], 0, 1)
-
-
-def reference_sides(images: np.ndarray) -> Tuple[int, int]:
-    """(height, width) of the images made smaller or larger until their shorter side is 32."""
-    scale = pixel_scale(images)
-    return round(images.shape[2] / scale), round(images.shape[3] / scale)
 
 
 def resized(layers: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -88,9 +129,8 @@ def resized(layers: np.ndarray, images: np.ndarray) -> np.ndarray:
     return each(layers, lambda layer, _: cv2.resize(layer, (width, height), interpolation=method))
 
 
-def fog(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+def fog(images: np.ndarray, streams: Streams, density: float, decay: float) -> np.ndarray:
     """A plasma fractal is added, and the sum scaled back to the image's own maximum."""
-    density, decay = FOG[severity - 1]
     highest = images.max(axis=(1, 2, 3), keepdims=True)
     height, width = images.shape[-2:]
     mist = plasma(streams, height, width, decay)[:, None]
@@ -124,11 +164,47 @@ def plasma(streams: Streams, height: int, width: int, decay: float) -> np.ndarra
     return (grid / grid.max(axis=(1, 2), keepdims=True))[:, :height, :width]
 
 
-def brightness(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
+def brightness(images: np.ndarray, streams: Streams, added: float) -> np.ndarray:
     """A constant is added to V in HSV; hue and saturation stay."""
     value = images.max(axis=1, keepdims=True)
-    brighter = np.clip(value + BRIGHTNESS[severity - 1], 0, 1)
+    brighter = np.clip(value + added, 0, 1)
     return np.where(value > 0, images * brighter / np.maximum(value, 1e-8), brighter)
+
+
+def spatter(
+    images: np.ndarray,
+    streams: Streams,
+    mean: float,
+    deviation: float,
+    smoothness: float,
+    threshold: float,
+    strength: float,
+    mud: float,
+) -> np.ndarray:
+    """Drops where smoothed noise is above a threshold: pale turquoise water is added, or brown mud covers."""
+    height, width = reference_sides(images)
+    noise = np.stack([stream.standard_normal((height, width), dtype=np.float32) for stream in streams])
+    liquid = smooth(noise * np.float32(deviation) + np.float32(mean), smoothness)
+    if mud:
+        cover = smooth((liquid > threshold).astype(np.float32), strength)
+        cover[cover < 0.8] = 0
+    else:
+        liquid[liquid < threshold] = 0
+        cover = np.stack([_lit((np.clip(drops, 0, 1) * 255).astype(np.uint8)) for drops in liquid]) * np.float32(strength)
+    cover = resized(cover[:, None], images)
+    colour = np.array([MUD if mud else WATER], np.float32).reshape(1, 3, 1, 1) / 255
+    if images.shape[1] == 1:
+        colour = luma(colour)
+    return images * (1 - cover) + cover * colour if mud else images + cover * colour
+
+
+def _lit(drops: np.ndarray) -> np.ndarray:
+    """Water uint8 (H, W) lit from one side → float32 (H, W), 1 where brightest: an emboss of the distance to the drops' edges."""
+    depth = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
+    depth = cv2.equalizeHist(cv2.blur(np.minimum(depth, 20), (3, 3)).astype(np.uint8))
+    embossed = cv2.filter2D(depth, cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32))
+    light = drops * cv2.blur(embossed, (3, 3)).astype(np.float32)
+    return np.asarray(light / max(light.max(), 1), dtype=np.float32)
 
 
 def luma(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The fifteen corruptions: keyed, sized, and as strong as published."""
+"""All nineteen corruptions: keyed, sized, and as strong as published."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from gearnn.errors import UserError
-from gearnn.robustness import CORRUPTIONS, SEVERITIES, corrupt
+from gearnn.robustness import ALL_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from gearnn.robustness.corruptions import _AT_ONCE
 
 # By the published parameters, these do not get further from the image with every severity: glass blur trades shift for
-# passes, frost trades the image's weight for the ice's, elastic trades the affine jitter for the displacement field.
-NOT_MONOTONE = ("glass_blur", "frost", "elastic_transform")
+# passes, frost trades the image's weight for the ice's, elastic trades the affine jitter for the displacement field, spatter goes
+# from water to mud and saturate from too little colour to too much.
+NOT_MONOTONE = ("glass_blur", "frost", "elastic_transform", "spatter", "saturate")
 
 
 def _psnr(images: np.ndarray, changed: np.ndarray) -> float:
@@ -24,9 +25,11 @@ def test_the_fifteen_in_the_usual_order() -> None:
     assert len(CORRUPTIONS) == 15
     assert CORRUPTIONS[0] == "gaussian_noise"
     assert CORRUPTIONS[-1] == "jpeg_compression"
+    assert EXTRA_CORRUPTIONS == ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+    assert ALL_CORRUPTIONS == CORRUPTIONS + EXTRA_CORRUPTIONS
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", ALL_CORRUPTIONS)
 def test_depends_on_the_key_alone(name: str, photos: np.ndarray) -> None:
     whole = corrupt(photos, name, 3, seed=5)
     assert np.array_equal(whole, corrupt(photos, name, 3, seed=5))
@@ -36,19 +39,15 @@ def test_depends_on_the_key_alone(name: str, photos: np.ndarray) -> None:
     assert not np.array_equal(whole, photos)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in CORRUPTIONS if name not in ("defocus_blur", "zoom_blur", "brightness", "contrast")]
-)
+@pytest.mark.parametrize("name", ALL_CORRUPTIONS)
 def test_seed_and_index_change_what_is_random(name: str, photos: np.ndarray) -> None:
-    if name in ("pixelate", "jpeg_compression"):
-        assert np.array_equal(corrupt(photos, name, 3, seed=1), corrupt(photos, name, 3, seed=2))
-        return
-    assert not np.array_equal(corrupt(photos, name, 3, seed=1), corrupt(photos, name, 3, seed=2))
+    fixed = ("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression", "gaussian_blur", "saturate")
+    assert np.array_equal(corrupt(photos, name, 3, seed=1), corrupt(photos, name, 3, seed=2)) == (name in fixed)
     twice = corrupt(np.repeat(photos[:1], 2, axis=0), name, 5)
-    assert not np.array_equal(twice[0], twice[1])
+    assert np.array_equal(twice[0], twice[1]) == (name in fixed)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", ALL_CORRUPTIONS)
 def test_strength(name: str, photos: np.ndarray) -> None:
     levels = [_psnr(photos, corrupt(photos, name, severity)) for severity in SEVERITIES]
     assert all(8 < level < 50 for level in levels)
@@ -57,8 +56,8 @@ def test_strength(name: str, photos: np.ndarray) -> None:
         assert levels[-1] < levels[0] - 1
 
 
-@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 17, 23), (1, 64, 40), (3, 96, 96), (3, 8, 8)])
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 17, 23), (1, 64, 40), (3, 96, 96), (3, 8, 8), (3, 130, 140)])
+@pytest.mark.parametrize("name", ALL_CORRUPTIONS)
 def test_any_size_and_one_or_three_channels(name: str, shape: Tuple[int, int, int]) -> None:
     channels, height, width = shape
     y, x = np.mgrid[0:height, 0:width]
@@ -69,41 +68,6 @@ def test_any_size_and_one_or_three_channels(name: str, shape: Tuple[int, int, in
         assert changed.shape == images.shape
         assert changed.std() > 1
     assert not np.array_equal(changed, images)
-
-
-def test_noise_has_the_published_statistics() -> None:
-    grey = np.full((40, 3, 32, 32), 128, np.uint8)
-    for severity, deviation in zip(SEVERITIES, (0.04, 0.06, 0.08, 0.09, 0.10)):
-        noise = corrupt(grey, "gaussian_noise", severity) / 255 - 128 / 255
-        assert noise.std() == pytest.approx(deviation, rel=0.02)
-        assert abs(noise.mean() + 0.5 / 255) < 1e-3  # values are truncated to integers
-    for severity, photons in zip(SEVERITIES, (500, 250, 100, 75, 50)):
-        noise = corrupt(grey, "shot_noise", severity) / 255
-        assert noise.std() == pytest.approx(np.sqrt(128 / 255 / photons), rel=0.03)
-    for severity, amount in zip(SEVERITIES, (0.01, 0.02, 0.03, 0.05, 0.07)):
-        changed = corrupt(grey, "impulse_noise", severity)
-        assert np.mean(changed == 255) == pytest.approx(amount / 2, rel=0.1)
-        assert np.mean(changed == 0) == pytest.approx(amount / 2, rel=0.1)
-        assert np.mean(changed == 128) == pytest.approx(1 - amount, rel=0.01)
-
-
-def test_contrast_and_brightness_follow_their_formulas(photos: np.ndarray) -> None:
-    scaled = photos / 255
-    means = scaled.mean(axis=(2, 3), keepdims=True)
-    np.testing.assert_allclose(corrupt(photos, "contrast", 4) / 255, (scaled - means) * 0.3 + means, atol=1.01 / 255)
-    brighter = corrupt(photos, "brightness", 3).max(axis=1) / 255
-    np.testing.assert_allclose(brighter, np.minimum(scaled.max(axis=1) + 0.15, 1), atol=1.01 / 255)
-
-
-def test_jpeg_is_pillows(photos: np.ndarray) -> None:
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(photos[3].transpose(1, 2, 0)).save(buffer, "JPEG", quality=58)
-    expected = np.asarray(Image.open(buffer)).transpose(2, 0, 1)
-    assert np.array_equal(corrupt(photos, "jpeg_compression", 3)[3], expected)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +116,6 @@ def test_other_indices_are_errors(indices: np.ndarray, photos: np.ndarray) -> No
 
 def test_the_images_given_stay_as_they_are(photos: np.ndarray) -> None:
     before = photos.copy()
-    for name in CORRUPTIONS:
+    for name in ALL_CORRUPTIONS:
         corrupt(photos, name, 5)
     assert np.array_equal(photos, before)
