@@ -146,6 +146,8 @@ class RunConfig:
     """Width of the seed network as a fraction of the full-size one."""
     init: Literal["he", "identity"] = "he"
     """Initial weights: he, by He et al.; or identity, where 3x3 convolutions at first pass on what they are given."""
+    standardize: bool = False
+    """Let the network take each image's own mean and contrast out first, which makes it robust to changes of both."""
     image_size: Optional[int] = None
     """Side of the square images in pixels; by default the data's own."""
     limit_train: Optional[int] = None

@@ -28,7 +28,7 @@ WIDEST = 2.0
 def card_of(config: RunConfig, dataset: Dataset, widths: Sequence[int]) -> Card:
     """The card of a network of these widths."""
     facts = (dataset.classes, dataset.mean, dataset.std, dataset.image_size, dataset.in_chans)
-    return Card(config.arch, tuple(widths), *facts)
+    return Card(config.arch, tuple(widths), *facts, standardize=config.standardize)
 
 
 def untrained(card: Card, key: int, init: str = "he") -> nn.Module:

@@ -28,6 +28,7 @@ class Card:
     std: Tuple[float, ...]
     image_size: int
     in_chans: int
+    standardize: bool = False
 
     def to_metadata(self) -> Dict[str, str]:
         """Header strings, each JSON."""
@@ -36,13 +37,14 @@ class Card:
     @staticmethod
     def from_metadata(metadata: Dict[str, str]) -> Card:
         """Inverse of `to_metadata`; raises KeyError, TypeError or ValueError for a header that is not ours."""
-        values: Dict[str, Any] = {name: json.loads(metadata[name]) for name in Card.__dataclass_fields__}
+        names = [name for name in Card.__dataclass_fields__ if name in metadata or name != "standardize"]  # newer than the others
+        values: Dict[str, Any] = {name: json.loads(metadata[name]) for name in names}
         fields: Dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return Card(**fields)
 
     def build(self) -> nn.Module:
         """An untrained network of this shape, on normalised images."""
-        return create_model(self.arch, len(self.classes), self.widths, self.in_chans)
+        return create_model(self.arch, len(self.classes), self.widths, self.in_chans, standardize=self.standardize)
 
 
 def save_network(path: Path, model: nn.Module, card: Card) -> None:

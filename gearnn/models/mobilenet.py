@@ -21,6 +21,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, widths: Sequence[int], num_classes: int, in_chans: int) -> None:
         super().__init__()
+        self.standardize: nn.Module = nn.Identity()
         layers: List[nn.Module] = [conv_bn(in_chans, widths[0], stride=STRIDES[0]), nn.ReLU(inplace=True)]
         self.width_layers = ["features.0.0"]
         channels = widths[0]
@@ -35,4 +36,4 @@ class MobileNetV1(nn.Module):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.features(images)).flatten(1))
+        return self.classifier(self.pool(self.features(self.standardize(images))).flatten(1))

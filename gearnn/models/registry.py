@@ -13,6 +13,9 @@ from torch import nn
 from gearnn.errors import UserError
 from gearnn.models import mobilenet, resnet, vgg
 
+STANDARDIZE_EPSILON = 1e-2
+"""Added to an image's variance, of normalised values: flat images are not blown up to noise."""
+
 Builder = Callable[[Sequence[int], int, int], nn.Module]
 
 
@@ -20,7 +23,8 @@ Builder = Callable[[Sequence[int], int, int], nn.Module]
 class Entry:
     """A registered network: ``build(widths, num_classes, in_chans)`` and the widths of its full-size form.
 
-    The built module names, in its attribute ``width_layers``, the layer whose output channels each width sets.
+    The built module names, in its attribute ``width_layers``, the layer whose output channels each width sets. If it has a module
+    ``standardize`` that sees the images first, an identity, that can be replaced (see `create_model`).
     """
 
     build: Builder
@@ -60,14 +64,18 @@ def scaled_widths(name: str, multiplier: float, round_to: int = 8) -> Tuple[int,
     return tuple(max(round_to, round(width * multiplier / round_to) * round_to) for width in full_widths(name))
 
 
-def create_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = None, in_chans: int = 3) -> nn.Module:
+def create_model(
+    name: str, num_classes: int, widths: Optional[Sequence[int]] = None, in_chans: int = 3, *, standardize: bool = False
+) -> nn.Module:
     """Build a network that maps normalised float images (B, in_chans, H, W), H and W in 16…224, to logits (B, num_classes).
 
     ``widths`` gives the channels of each layer (or of each residual stream); None takes the full-size ones. Weights are
-    drawn from torch's default generator.
+    drawn from torch's default generator. With ``standardize``, the network first takes each image's own mean off it and divides
+    it by its own deviation, so that brightness and contrast matter little.
 
     Raises:
-        UserError: for an unknown name (with suggestions), a wrong number of widths, or a width below 1.
+        UserError: for an unknown name (with suggestions), a wrong number of widths, a width below 1, or a network that offers
+            no ``standardize``.
     """
     entry = _entry(name)
     widths = entry.full_widths if widths is None else tuple(int(width) for width in widths)
@@ -75,7 +83,13 @@ def create_model(name: str, num_classes: int, widths: Optional[Sequence[int]] = 
         raise UserError(f"{name} takes {len(entry.full_widths)} widths of at least 1 channel, not {list(widths)}")
     if num_classes < 2 or in_chans < 1:
         raise UserError(f"a classifier needs at least 2 classes and 1 input channel, not {num_classes} and {in_chans}")
-    return entry.build(widths, num_classes, in_chans)
+    model = entry.build(widths, num_classes, in_chans)
+    if standardize:
+        if not isinstance(getattr(model, "standardize", None), nn.Module):
+            raise UserError(f"{name} cannot standardize its images: choose another --arch, or --no-standardize")
+        # One group of all channels without weights: per image, over channels and pixels.
+        model.standardize = nn.GroupNorm(1, in_chans, eps=STANDARDIZE_EPSILON, affine=False)
+    return model
 
 
 def widths_of(model: nn.Module) -> Tuple[int, ...]:

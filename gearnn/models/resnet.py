@@ -34,6 +34,7 @@ class ResNet18(nn.Module):
 
     def __init__(self, widths: Sequence[int], num_classes: int, in_chans: int) -> None:
         super().__init__()
+        self.standardize: nn.Module = nn.Identity()
         channels = widths[0]
         self.stem = nn.Sequential(conv_bn(in_chans, channels), nn.ReLU(inplace=True))
         self.width_layers: List[str] = []
@@ -54,4 +55,4 @@ class ResNet18(nn.Module):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.stages(self.stem(images))).flatten(1))
+        return self.classifier(self.pool(self.stages(self.stem(self.standardize(images)))).flatten(1))

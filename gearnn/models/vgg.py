@@ -20,6 +20,7 @@ class VGG19(nn.Module):
 
     def __init__(self, widths: Sequence[int], num_classes: int, in_chans: int) -> None:
         super().__init__()
+        self.standardize: nn.Module = nn.Identity()
         layers: List[nn.Module] = []
         self.width_layers: List[str] = []
         remaining = iter(widths)
@@ -37,4 +38,4 @@ class VGG19(nn.Module):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.features(images)).flatten(1))
+        return self.classifier(self.pool(self.features(self.standardize(images))).flatten(1))

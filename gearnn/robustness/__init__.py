@@ -1,7 +1,9 @@
 """How accurate a network stays when its images are corrupted."""
 
 from gearnn.robustness.benchmark import Predictor, Report, benchmark, benchmark_models
+from gearnn.robustness.cache import CorruptionCache, corruption_cache
 from gearnn.robustness.corruptions import ALL_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from gearnn.robustness.official import Official, open_official
 from gearnn.robustness.parameters import parameter_set
 
 __all__ = [
@@ -9,10 +11,14 @@ __all__ = [
     "CORRUPTIONS",
     "EXTRA_CORRUPTIONS",
     "SEVERITIES",
+    "CorruptionCache",
+    "Official",
     "Predictor",
     "Report",
     "benchmark",
     "benchmark_models",
     "corrupt",
+    "corruption_cache",
+    "open_official",
     "parameter_set",
 ]

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from gearnn.errors import UserError
 from gearnn.progress import Progress, no_progress
-from gearnn.robustness.corruptions import CORRUPTIONS, SEVERITIES, check, corrupt
+from gearnn.robustness.cache import CorruptionCache
+from gearnn.robustness.corruptions import CORRUPTIONS, SEVERITIES, check
+from gearnn.robustness.generated import Generated, slices
+from gearnn.robustness.report import Report, Tally, summary
 
 if TYPE_CHECKING:
     from gearnn.data import Split
+    from gearnn.robustness.official import Official
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 """uint8 images (N, C, H, W) → logits (N, K)."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Accuracies as fractions.
-
-    Attributes:
-        clean: on the images as they are.
-        robust: mean over all corruptions and severities.
-        per_corruption: name → accuracy at each of ``severities``.
-        kind: "generated": the corruptions were made here, with the published parameters; not the official files.
-        n: images per corruption and severity.
-        seed: of the corruptions.
-    """
-
-    clean: float
-    robust: float
-    per_corruption: Dict[str, Tuple[float, ...]]
-    severities: Tuple[int, ...]
-    kind: str
-    n: int
-    seed: int
-
-    def to_dict(self) -> Dict[str, Any]:
-        """JSON-ready."""
-        plain: Dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
-
-    def to_json(self) -> str:
-        """The report as JSON text."""
-        return json.dumps(asdict(self), indent=2)
 
 
 def benchmark(
@@ -59,6 +30,9 @@ def benchmark(
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
     batch_size: int = 256,
+    official: Optional[Official] = None,
+    cache: Optional[CorruptionCache] = None,
+    workers: int = 1,
     progress: Progress = no_progress,
 ) -> Report:
     """Clean and robust accuracy of one model; see `benchmark_models`."""
@@ -69,6 +43,9 @@ def benchmark(
         severities=severities,
         seed=seed,
         batch_size=batch_size,
+        official=official,
+        cache=cache,
+        workers=workers,
         progress=progress,
     )
     return reports["model"]
@@ -82,55 +59,53 @@ def benchmark_models(
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
     batch_size: int = 256,
+    official: Optional[Official] = None,
+    cache: Optional[CorruptionCache] = None,
+    workers: int = 1,
     progress: Progress = no_progress,
 ) -> Dict[str, Report]:
     """Clean and robust accuracy (Hendrycks & Dietterich, ICLR 2019) of several models on the very same corrupted images.
 
-    Each batch is corrupted once for all models and then forgotten, so memory does not grow with the data.
+    Each batch is made once for all models and then forgotten, so memory does not grow with the data.
 
     Args:
         models: name → a torch module on float32 images in [0, 1] (put into evaluation mode meanwhile), an engine runtime
-            (anything with ``run`` on such images), or a `Predictor`.
+            (anything with ``run`` on such images), or a `Predictor`. They give logits, before any softmax.
         data: uint8 images (N, C, H, W) and labels (N,).
-        corruptions: some of `CORRUPTIONS`.
+        corruptions: some of `ALL_CORRUPTIONS`, at least one of `CORRUPTIONS`; the extra ones are reported apart.
         severities: some of 1 to 5.
-        seed: of the corruptions.
+        seed: of the corruptions and of the bootstrap.
         batch_size: images given to a model at once.
+        official: published files, from `open_official`, instead of generated images; ``data`` is for clean accuracy then.
+        cache: where generated images are kept; see `corruption_cache`. By default nowhere.
+        workers: threads that generate. No result depends on it.
         progress: told after every corruption and severity.
 
     Raises:
-        UserError: for unknown or repeated corruptions or severities, no images, or a model that cannot be asked.
+        UserError: for unknown or repeated corruptions or severities, no images, files that are missing or not what they
+            should be, or a model that cannot be asked.
     """
     _check_request(data, corruptions, severities, batch_size)
-    tables: Dict[str, Dict[str, Tuple[float, ...]]] = {name: {} for name in models}
-    total, done = len(corruptions) * len(severities), 0
+    source = official or Generated(data.images, data.labels, seed=seed, cache=cache, workers=workers)
+    cells = [(corruption, int(severity)) for corruption in corruptions for severity in severities]
+    source.check(cells)
+    clean = {name: Tally(len(data.labels)) for name in models}
+    corrupted = {name: {cell: Tally(len(source.labels)) for cell in cells} for name in models}
     with ExitStack() as stack:
         predictors = {name: stack.enter_context(predicting(name, model)) for name, model in models.items()}
-        clean = _accuracies(predictors, data, lambda images, _: images, batch_size)
-        for corruption in corruptions:
-            rows: Dict[str, Tuple[float, ...]] = dict.fromkeys(models, ())
-            for severity in severities:
-
-                def change(images: np.ndarray, indices: np.ndarray, name: str = corruption, level: int = severity) -> np.ndarray:
-                    return corrupt(images, name, level, seed=seed, indices=indices)
-
-                for name, value in _accuracies(predictors, data, change, batch_size).items():
-                    rows[name] += (value,)
-                done += 1
-                progress("robustness", done, total)
-            for name, row in rows.items():
-                tables[name][corruption] = row
+        for rows in slices(len(data.labels), batch_size):
+            for name, logits in _ask(predictors, np.array(data.images[rows])):
+                clean[name].add(rows, logits, data.labels[rows])
+        # Closed even if a model fails, so that no half-written file stays behind.
+        batches = stack.enter_context(closing(source.batches(cells, batch_size)))
+        for batch in batches:
+            labels = source.labels[batch.rows]
+            for name, logits in _ask(predictors, batch.images):
+                corrupted[name][batch.cell].add(batch.rows, logits, labels)
+            if batch.rows.stop == len(source.labels):
+                progress("robustness", cells.index(batch.cell) + 1, len(cells))
     return {
-        name: Report(
-            clean=clean[name],
-            robust=float(np.mean(list(table.values()))),
-            per_corruption=table,
-            severities=tuple(int(severity) for severity in severities),
-            kind="generated",
-            n=len(data.labels),
-            seed=seed,
-        )
-        for name, table in tables.items()
+        name: summary(clean[name], corrupted[name], kind=source.kind, parameters=source.parameters, seed=seed) for name in models
     }
 
 
@@ -147,6 +122,19 @@ def _check_request(data: Split, corruptions: Sequence[str], severities: Sequence
             check(name, severity)
     if len(set(corruptions)) < len(corruptions) or len(set(severities)) < len(severities):
         raise UserError("a corruption or severity is named twice, which would weigh it twice in the mean: name each once")
+    if not set(corruptions) & set(CORRUPTIONS):
+        raise UserError(
+            f"robust accuracy leaves out {', '.join(corruptions)}: name at least one of the 15 corruptions beside them"
+        )
+
+
+def _ask(predictors: Mapping[str, Predictor], images: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
+    """The logits (n, K) that each predictor gives for images (n, C, H, W)."""
+    for name, predict in predictors.items():
+        logits = np.asarray(predict(images))
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise UserError(f"model {name!r} gave an array {logits.shape} for {len(images)} images: it must be (images, classes)")
+        yield name, logits
 
 
 @contextmanager
@@ -186,21 +174,3 @@ def _torch_predictor(model: Any) -> Predictor:
         return np.asarray(logits.float().cpu().numpy())
 
     return predict
-
-
-def _accuracies(
-    predictors: Mapping[str, Predictor], data: Split, change: Callable[[np.ndarray, np.ndarray], np.ndarray], batch_size: int
-) -> Dict[str, float]:
-    """Accuracy of each predictor on changed images, batch by batch, so that memory stays bounded."""
-    correct = dict.fromkeys(predictors, 0)
-    for start in range(0, len(data.labels), batch_size):
-        rows = slice(start, min(start + batch_size, len(data.labels)))
-        images = change(np.array(data.images[rows]), np.arange(rows.start, rows.stop))
-        for name, predict in predictors.items():
-            logits = np.asarray(predict(images))
-            if logits.ndim != 2 or len(logits) != len(images):
-                raise UserError(
-                    f"model {name!r} gave an array {logits.shape} for {len(images)} images: it must be (images, classes)"
-                )
-            correct[name] += int((logits.argmax(1) == data.labels[rows]).sum())
-    return {name: count / len(data.labels) for name, count in correct.items()}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Sequence
+from typing import Any, List, Sequence
 
 import pytest
 import torch
+from torch import nn
 
 from gearnn.config import Budget, RunConfig
 from gearnn.data import Dataset
 from gearnn.errors import UserError
 from gearnn.materials import card_of, feed_of, initial_widths, key_of, limits_of, untrained
 from gearnn.models import count_parameters, create_model, scaled_widths
+from gearnn.network import Card
 from gearnn.phases import phases_of
 
 
@@ -63,3 +65,60 @@ def test_a_network_that_does_not_grow_starts_as_wide_as_its_budget_allows(tiny_d
     assert initial_widths(unlimited, tiny_dataset) == scaled_widths("vgg19", 1 / 16)
     with pytest.raises(UserError, match="above the budget"):
         initial_widths(dataclasses.replace(fixed, budget=Budget(params=1000)), tiny_dataset)
+
+
+def test_robust_phases_can_leave_the_clean_view_out(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    cpu = torch.device("cpu")
+
+    def views(**settings: Any) -> torch.Tensor:
+        config = dataclasses.replace(tiny_config, augmentation=dataclasses.replace(tiny_config.augmentation, **settings))
+        return next(feed_of(config, tiny_dataset, phases_of(config)[-1], cpu).batches(0))[0]
+
+    both, alone = views(views=2), views(views=1, clean_view=False)
+    assert (len(both), len(alone)) == (2, 1)
+    assert torch.equal(alone[0], both[1])
+    assert not torch.equal(alone[0], both[0])
+
+
+def test_identity_passes_images_on_through_a_plain_network(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    card = card_of(tiny_config, tiny_dataset, scaled_widths("vgg19", 1 / 16))
+    he, identity = untrained(card, 0), untrained(card, 0, "identity")
+    layer = next(path for path, module in he.named_modules() if isinstance(module, nn.Conv2d) and module.in_channels > 4)
+    images = torch.rand(2, 8, 6, 6)
+    kept = identity.get_submodule(layer)(images)[:, :8]
+    torch.testing.assert_close(kept, images)
+    assert not torch.allclose(he.get_submodule(layer)(images)[:, :8], images, atol=0.1)
+    first = next(path for path, module in he.named_modules() if isinstance(module, nn.Conv2d))
+    assert torch.equal(he.get_submodule(first).weight, identity.get_submodule(first).weight)
+
+
+@pytest.mark.parametrize("arch", ["vgg19", "resnet18", "mobilenet_v1"])
+def test_a_network_that_standardizes_does_not_see_brightness_and_contrast(
+    arch: str, tiny_dataset: Dataset, tiny_config: RunConfig
+) -> None:
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    bright, dark = (2 * images - 1) * 2, (1.4 * images - 0.8) * 2
+
+    def seen(standardize: bool) -> List[torch.Tensor]:
+        """What reaches the first convolution."""
+        config = dataclasses.replace(tiny_config, arch=arch, standardize=standardize)
+        card = card_of(config, tiny_dataset, scaled_widths(arch, 1 / 16))
+        assert card == Card.from_metadata(card.to_metadata())
+        model, found = untrained(card, 0), []
+        first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+        first.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+        for batch in (bright, dark):
+            model(batch)
+        return found
+
+    plain, standard = seen(False), seen(True)
+    assert torch.equal(plain[0], bright)
+    torch.testing.assert_close(standard[0], standard[1], atol=0.02, rtol=0)
+    assert float(standard[0].std()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_networks_of_before_standardize_was_known_are_read(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    card = card_of(tiny_config, tiny_dataset, scaled_widths("vgg19", 1 / 16))
+    header = card.to_metadata()
+    del header["standardize"]
+    assert Card.from_metadata(header) == card

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from gearnn.config import Augmentation, Epochs, RunConfig
+from gearnn.config import Augmentation, Epochs, Optimizer, RunConfig
 from gearnn.errors import UserError
-from gearnn.phases import phases_of
+from gearnn.phases import WHOLE, phases_of
 
 
 def test_gearnn_2_is_clean_until_era() -> None:
@@ -79,3 +79,25 @@ def test_without_growth_there_are_clean_images_and_then_era() -> None:
     assert phases_of(dataclasses.replace(config(3, 5), baseline=True))[-1].epochs == 8
     with pytest.raises(UserError, match="at least 1 epoch"):
         phases(0, 0)
+
+
+def test_a_rate_that_is_held_warms_up_once_and_falls_once() -> None:
+    held = RunConfig(shots=2, baseline=True, optimizer=Optimizer(schedule="hold"))
+    courses = {p.name: (p.course.warms_up, p.course.falls) for p in phases_of(held) if p.kind != "grow"}
+    between = (False, False)
+    assert courses == {
+        "seed": (True, False),
+        "regrow-1": between,
+        "regrow-2": between,
+        "era": (False, True),
+        "baseline": (True, True),
+    }
+    assert all(p.course == WHOLE for p in phases_of(RunConfig(shots=2)))
+
+
+def test_without_the_clean_view_one_view_will_do() -> None:
+    alone = Augmentation(views=1, clean_view=False)
+    phases = phases_of(RunConfig(augmentation=alone))
+    assert [(p.views, p.augmented) for p in phases] == [(1, False), (1, False), (1, False), (1, True)]
+    with pytest.raises(UserError, match="at least 2 views"):
+        phases_of(RunConfig(augmentation=Augmentation(views=0, clean_view=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from gearnn.data import Dataset
 from gearnn.era import ERA
 from gearnn.errors import UserError
 from gearnn.models import Normalize
+from gearnn.phases import Course
 from gearnn.training import Amp, Feed, Newborn, accuracy, by_steps, learning_rate, make_optimizer, momentum_of, train_epoch
 
 CPU = torch.device("cpu")
@@ -141,3 +143,14 @@ def test_newborn_weights_have_a_rate_of_their_own_for_a_while() -> None:
     torch.testing.assert_close(gradients(5), torch.tensor([[1.0, 2.0], [2.0, 2.0]]))
     assert torch.equal(gradients(10), torch.ones(2, 2))
     assert torch.equal(gradients(99), torch.ones(2, 2))
+
+
+def test_a_rate_can_stay_up_after_warming_up_and_need_not_warm_up() -> None:
+    settings, pace = Optimizer(learning_rate=1.0, warmup_epochs=1.0), by_steps(40)
+
+    def rates(course: Course) -> list:
+        return [learning_rate(settings, step, 10, pace, course) for step in (0, 4, 20, 39)]
+
+    assert rates(Course(warms_up=True, falls=False)) == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    falling = [0.5 * (1 + math.cos(math.pi * step / 40)) for step in (0, 4, 20, 39)]
+    assert rates(Course(warms_up=False, falls=True)) == pytest.approx(falling)

@@ -1,0 +1,69 @@
+"""Muon: orthogonal updates, sizes relative to the weights, and momentum that outlives the optimizer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from gearnn.config import Optimizer
+from gearnn.models import create_model, scaled_widths
+from gearnn.muon import Muon, orthogonalised, weight_matrices
+from gearnn.training import make_optimizer, momentum_of
+
+
+@pytest.mark.parametrize("shape", [(16, 72), (72, 16), (24, 24)])
+def test_singular_values_come_near_one_and_vectors_stay(shape: tuple) -> None:
+    matrix = 1e-3 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = orthogonalised(matrix, steps=6)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    inner = left.T @ found @ right.T
+    assert inner.diagonal().min() > 0.6 and inner.diagonal().max() < 1.3
+    assert (inner - inner.diagonal().diag()).abs().max() < 1e-6
+
+
+def _stepped(optimizer: Muon, model: nn.Module, images: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    model(images).square().mean().backward()
+    optimizer.step()
+
+
+def test_a_convolution_moves_by_its_share_and_the_rest_as_sgd_would() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4))
+    twin = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4))
+    twin.load_state_dict(model.state_dict())
+    images = torch.randn(16, 3, 8, 8)
+    before = model[0].weight.detach().clone()
+    optimizer = Muon(model, 0.1, relative=0.05, momentum=0.9, weight_decay=5e-4)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.04  # 0.4 of the full rate
+    _stepped(optimizer, model, images)
+    moved = model[0].weight.detach() - before
+    assert float(moved.norm() / before.norm()) == pytest.approx(0.4 * 0.05, rel=1e-4)
+    sgd = torch.optim.SGD(twin.parameters(), 0.04, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    twin(images).square().mean().backward()
+    sgd.step()
+    torch.testing.assert_close(model[3].weight, twin[3].weight)
+    assert not torch.allclose(model[0].weight, twin[0].weight)
+
+
+def test_depthwise_filters_are_no_matrices() -> None:
+    model = create_model("mobilenet_v1", 10, scaled_widths("mobilenet_v1", 1 / 16))
+    assert all(weight.shape[1] > 1 for weight in weight_matrices(model))
+    depthwise = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.groups > 1]
+    assert len(depthwise) == 13
+
+
+def test_momentum_is_handed_over_and_taken_up() -> None:
+    torch.manual_seed(0)
+    model = create_model("vgg19", 10, scaled_widths("vgg19", 1 / 16))
+    images = torch.randn(8, 3, 32, 32)
+    settings = Optimizer(kind="muon")
+    optimizer = make_optimizer(model, settings, {})
+    assert isinstance(optimizer, Muon)
+    _stepped(optimizer, model, images)
+    kept = momentum_of(model, optimizer)
+    assert set(kept) == {name for name, _ in model.named_parameters()}
+    again = momentum_of(model, make_optimizer(model, settings, kept))
+    assert all(torch.equal(again[name], kept[name]) for name in kept)
