@@ -21,7 +21,7 @@ from gearnn.readers.source import Part, Source, listed
 from gearnn.readers.store import Stored, store
 
 _MOST_UNREADABLE = 0.01
-_SPLIT, _LIMIT_TRAIN, _LIMIT_TEST = range(3)  # separate random streams of one seed
+_SPLIT, _LIMIT_TRAIN, LIMIT_TEST = range(3)  # separate random streams of one seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +118,8 @@ def load_data(
         train, test = _hold_out(train, source.classes, test_fraction, seed)
         notes.append(f"no test set given: {len(test)} of {len(train) + len(test)} images held out, per class, with seed {seed}")
     classes, train, test = _drop_absent(source, train, test, notes)
-    train = _limited(train, classes, limit_train, "limit_train", seed, _LIMIT_TRAIN, notes)
-    test = _limited(test, classes, limit_test, "limit_test", seed, _LIMIT_TEST, notes)
+    train = limited(train, classes, limit_train, "limit_train", seed, _LIMIT_TRAIN, notes)
+    test = limited(test, classes, limit_test, "limit_test", seed, LIMIT_TEST, notes)
 
     stored = store([train.images, test.images], image_size, memory_limit_mb, cache_dir, progress)
     train_labels, test_labels = _readable_labels(source, train, test, stored, notes)
@@ -210,7 +210,7 @@ def _check_classes(source: Source, classes: Sequence[str], train_labels: np.ndar
             )
 
 
-def _limited(
+def limited(
     part: Part, classes: Sequence[str], limit: Optional[int], option: str, seed: int, stream: int, notes: List[str]
 ) -> Part:
     """At most ``limit`` images, in their old order: per class in proportion (largest remainders), at least one each."""

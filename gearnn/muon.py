@@ -30,7 +30,7 @@ def orthogonalised(matrix: Tensor, steps: int = _STEPS) -> Tensor:
     return found.T if tall else found
 
 
-def weight_matrices(model: nn.Module) -> List[nn.Parameter]:
+def weight_matrices(model: nn.Module) -> List[Tensor]:
     """The weights that Muon takes: those of convolutions that mix all channels, as matrices (out, in · kernel)."""
     return [layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1]
 

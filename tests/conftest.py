@@ -13,6 +13,7 @@ import pytest
 from gearnn.openmp import wait_briefly
 
 wait_briefly()  # before any test imports torch
+os.environ["GEARNN_CORRUPTION_CACHE"] = "off"  # no test writes to the cache of whoever runs it
 
 CIFAR10_ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10.tar.xz"
 

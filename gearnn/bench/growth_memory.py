@@ -53,14 +53,14 @@ def _measure(workload: Workload, name: str) -> float:
         for start in range(0, len(images), size):
             yield images[None, start : start + size], labels[start : start + size]
 
-    def train(model: nn.Module, optimizer: torch.optim.SGD, size: int) -> None:
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer, size: int) -> None:
         for views, found in batches(0, size):
             loss = consistency_loss(model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), found)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
 
-    def network() -> Tuple[nn.Module, torch.optim.SGD]:
+    def network() -> Tuple[nn.Module, torch.optim.Optimizer]:
         model = create_model(workload.arch, workload.classes, workload.widths, workload.channels)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model, make_optimizer(model, Optimizer(), {})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Generator, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Deque, Generator, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def in_order(
         for task in tasks:
             yield task, function(task)
         return
-    waiting: Deque[Tuple[Task, Future[Result]]] = deque()
+    waiting: Deque[Tuple[Task, Any]] = deque()  # with its future
     with ThreadPoolExecutor(workers) as pool:
         try:
             for task in tasks:

@@ -12,7 +12,7 @@ from typing import Callable, Generator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from gearnn.data import _LIMIT_TEST, Dataset, _limited
+from gearnn.data import LIMIT_TEST, Dataset, limited
 from gearnn.engine.images import UnreadableImageError, read_image
 from gearnn.errors import UserError
 from gearnn.readers.folders import image_files, readable, subfolders
@@ -227,5 +227,5 @@ def _chosen(folder: Path, labels: np.ndarray, dataset: Dataset, limit: Optional[
             f"the labels in {folder} disagree with the test set of {dataset.name}: {counts[worst]} images of "
             f"'{dataset.classes[worst]}', not {own[worst]}, so name the files that belong to it"
         )
-    part = _limited(Part(np.arange(len(labels)), labels), dataset.classes, limit, "limit_test", seed, _LIMIT_TEST, [])
+    part = limited(Part(np.arange(len(labels)), labels), dataset.classes, limit, "limit_test", seed, LIMIT_TEST, [])
     return np.asarray(part.images)
