@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
 
 from gearnn.augmenter import Augmenter
 from gearnn.config import Augmentation
@@ -17,10 +17,10 @@ def augmenter_from(settings: Augmentation, views: int, *, pad: int = 0, flip: bo
     Raises:
         UserError: if a setting is out of its range.
     """
-    mixture = (settings.width, settings.depth, views, settings.alpha)
+    mixture: Dict[str, Any] = {"width": settings.width, "depth": settings.depth, "views": views, "alpha": settings.alpha}
     try:
         if settings.kind == "prime":
-            return PRIME(("diffeomorphism", "colour", "filter"), *mixture, pad=pad, flip=flip, **output)
-        return ERA(settings.severity, *mixture, pad=pad, flip=flip, **output)
+            return PRIME(**mixture, pad=pad, flip=flip, **output)
+        return ERA(settings.severity, **mixture, pad=pad, flip=flip, **output)
     except ValueError as error:
         raise UserError(f"{error} (see the options that begin with --augmentation)") from error

@@ -71,7 +71,10 @@ class Muon(torch.optim.Optimizer):
         assert gradient is not None
         if not group["relative"]:
             gradient = gradient.add(weight, alpha=group["weight_decay"])
-        buffer = self.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
+        state = self.state[weight]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        buffer = state["momentum_buffer"]
         buffer.mul_(momentum).add_(gradient)
         update = gradient.add(buffer, alpha=momentum)
         if not group["relative"]:
