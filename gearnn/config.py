@@ -74,7 +74,7 @@ class Epochs:
     seed: int = 20
     """E1: training of the seed network, before it grows; with --method fixed, training on clean images (0: none)."""
     regrow: int = 10
-    """E2: training of the grown network."""
+    """E2: training of the grown network on clean images; 0 goes on to robust training at once (gearnn-2 with one shot)."""
     era: int = 60
     """Er: robust training with ERA (not for gearnn-1; with --method fixed, 0 leaves it out)."""
 
@@ -124,15 +124,17 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run, besides its data."""
+    """Everything that decides a run, besides its data. As it is here it stands for the published recipe with shorter phases; the
+    command line starts from a preset (`gearnn.presets`)."""
 
     data: Optional[Path] = None
     """Folder of images or a data set in a known layout; $GEARNN_DATA if not given, else scikit-learn's digits."""
     out: Optional[Path] = None
     """Run folder; by default runs/ARCH-METHOD-SEED."""
-    preset: str = "default"
+    preset: str = ""
     """Starting values for everything below, which other options override: default, quick, demo, paper; and what to compare with,
-    small-clean, small-augmix, small-era, clean-then-era, clean-then-augmix, gearnn-1, big (docs/schedules.md)."""
+    small-clean, small-augmix, small-era, clean-then-era, clean-then-augmix, gearnn-1, big (docs/schedules.md). The command line
+    takes default unless told otherwise."""
     arch: str = "vgg19"
     """vgg19, mobilenet_v1 or resnet18."""
     method: Method = "gearnn-2"

@@ -58,9 +58,9 @@ class Phase:
 def phases_of(config: RunConfig) -> List[Phase]:
     """The phases of a run (GEARnn, arXiv 2410.07691).
 
-    gearnn-2: seed → growth → regrow, all on clean images, then ERA. gearnn-1: the first three on ERA's views. With several
-    shots, each growth step is followed by a regrow phase of its own. fixed: clean images, then ERA, without growth; either may
-    be left out.
+    gearnn-2: seed → growth → regrow, all on clean images, then ERA; with a single shot, regrow may be left out. gearnn-1: the
+    first three on ERA's views. With several shots, each growth step is followed by a regrow phase of its own. fixed: clean
+    images, then ERA, without growth; either may be left out.
 
     Raises:
         UserError: for less than one epoch, or fewer than two views in a robust phase.
@@ -68,12 +68,15 @@ def phases_of(config: RunConfig) -> List[Phase]:
     epochs, views = config.epochs, config.augmentation.views
     if config.method == "fixed":
         return _fixed(config)
-    if min(epochs.seed, epochs.regrow, epochs.era, config.growth.epochs) < 1:
+    robust = config.method == "gearnn-1"
+    at_once = epochs.regrow == 0 and config.shots == 1 and not robust  # what has grown goes on to robust training
+    needed = (epochs.seed, epochs.era, config.growth.epochs, *(() if at_once else (epochs.regrow,)))
+    if min(needed) < 1:
         raise UserError(
-            "every phase needs at least 1 epoch: see --epochs.seed, --epochs.regrow, --epochs.era and --growth.epochs"
+            "every phase needs at least 1 epoch: see --epochs.seed, --epochs.regrow (0 with gearnn-2 and one growth step only), "
+            "--epochs.era and --growth.epochs"
         )
     _check_views(config.augmentation)
-    robust = config.method == "gearnn-1"
     trained, judged = views if robust else 1, config.shots == "auto"
     shots = MOST_SHOTS if config.shots == "auto" else config.shots
     how = ", ERA-trained" if robust else ""
@@ -83,10 +86,9 @@ def phases_of(config: RunConfig) -> List[Phase]:
     for shot in range(1, shots + 1):
         number = f"-{shot}" if shots > 1 else ""
         fraction = 1 / (shots - shot + 1)
-        phases += [
-            Phase(f"growth{number}", "grow", config.growth.epochs, trained, shot=shot, fraction=fraction, **common),
-            Phase(f"regrow{number}", "train", epochs.regrow, trained, *kept, shot=shot, **common),
-        ]
+        phases.append(Phase(f"growth{number}", "grow", config.growth.epochs, trained, shot=shot, fraction=fraction, **common))
+        if not at_once:
+            phases.append(Phase(f"regrow{number}", "train", epochs.regrow, trained, *kept, shot=shot, **common))
     if not robust:
         phases.append(Phase("era", "train", epochs.era, views, "robust", "grown network, after ERA", augmented=True))
     return _scheduled(phases, config) + _baseline(config, phases)

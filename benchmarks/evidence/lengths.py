@@ -66,7 +66,10 @@ def _stretched(epochs: Epochs, base: Result, to: Result, quantity: Literal["time
 
 
 def _in_place_of_growth(to: Result, quantity: Literal["time", "compute"]) -> Epochs:
-    """Clean epochs at the final size for as much as everything before the robust phase has cost, then as many robust ones."""
+    """Clean epochs at the final size for as much as everything before the robust phase has cost, then as many robust ones.
+
+    Where the grown network was never trained on clean images, nor is this one: robust epochs are for all of the cost.
+    """
     phases = _phases(to)
     robust = [phase for phase in phases if phase["name"] == "era"]
     before = [phase for phase in phases if phase["name"] != "era"]
@@ -75,6 +78,9 @@ def _in_place_of_growth(to: Result, quantity: Literal["time", "compute"]) -> Epo
         raise UserError(
             f"the run of preset {to.get('preset')!r} is not of two phases, clean and robust: none can be as long as it"
         )
+    if before[-1]["kind"] == "grow":
+        pace = sum(cost(to, phase, quantity) for phase in robust) / sum(phase["epochs"] for phase in robust)
+        return {"seed": 0, "era": scaled(1, sum(cost(to, phase, quantity) for phase in _phases(to)) / pace)}
     pace = cost(to, clean[-1], quantity) / clean[-1]["epochs"]
     seed = scaled(1, sum(cost(to, phase, quantity) for phase in before) / pace)
     return {"seed": seed, "era": round(sum(phase["epochs"] for phase in robust))}

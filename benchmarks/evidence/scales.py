@@ -55,7 +55,7 @@ class Scale:
 
 
 _MAIN = ("small-clean", "small-augmix", "small-era", "clean-then-era", "gearnn-1", "gearnn-2", "ours")
-_COMPARED = (*_MAIN, "gearnn-2-random", "gearnn-2-firefly")
+_COMPARED = (*_MAIN, "clean-then-era-equal-time", "gearnn-2-random", "gearnn-2-firefly", "ours-small")
 _PUBLISHED = ("small-clean", "small-augmix", "small-era", "clean-then-era", "gearnn-1", "gearnn-2-firefly", "gearnn-2", "ours")
 # Learnable parameters and multiply-accumulates per image at a quarter of the full widths, with ten classes. Both limit a grown
 # network: one that is no larger but costs three times as much to run would be no fair match.

@@ -50,7 +50,7 @@ def variance_transfer(task: Task) -> Offer:
 
     V and Z have the variance of the layer's own weights, so that the newborn are neither louder nor quieter than the old (Yuan,
     Savarese & Maire, NeurIPS 2023, arXiv 2306.12700). BatchNorm undoes any rescaling of the old weights, so they are not
-    rescaled.
+    rescaled. Newborn neurons read each other likewise: what they compute is cancelled until training tells the pairs apart.
     """
     counts = offered_counts(task.graph, task.config, per_neuron=3)
     bank = blank_bank(task, counts)
@@ -74,6 +74,12 @@ def variance_transfer(task: Task) -> Offer:
             weight = task.weight(path)
             columns = task.draw(weight.shape[0], count, weight.shape[2]) * weight.std()
             bank.new_columns[path, group.name] = alternating(columns, group.block, 1, -1.0)
+    for path, rows in bank.new_rows.items():
+        block = next(group.block for group in task.graph.groups if path in group.producers)
+        for span in task.graph.layers[path].inputs:
+            if span.group is not None:
+                links = task.draw(len(rows), counts[span.group], rows.shape[2]) * task.weight(path).std()
+                bank.new_links[path, span.group] = alternating(links, block, 0, 1.0)
     return Offer(bank, unscored(task, counts, splits=False), paired=True)
 
 

@@ -48,6 +48,7 @@ class Bank:
         new_columns: (consumer, group) → (w_o, K_i, rest), their outgoing weights.
         new_filters: (depthwise or grouped follower, group) → (K, b, rest), their spatial filters.
         new_stats: (BatchNorm, group) → (2, K), their running mean and variance; 0 and 1 where it has none.
+        new_links: (layer, group) → (K_o, K_i, rest), with which new neurons read new ones; 0 where it has none.
     """
 
     split: Dict[str, Tensor]
@@ -55,6 +56,7 @@ class Bank:
     new_columns: Columns
     new_filters: Columns
     new_stats: Columns = field(default_factory=dict)
+    new_links: Columns = field(default_factory=dict)
 
     def tensors(self) -> List[Tensor]:
         """All candidate weights; statistics are none."""
@@ -72,7 +74,7 @@ def widened_state(model: nn.Module, graph: ChannelGraph, bank: Bank, layouts: Ma
     """Parameters and buffers of the network whose groups follow ``layouts`` (by group name); differentiable in bank and gains.
 
     New channels get scale 1 and shift 0 from a normalisation, copies get their original's. The weights between two new channels
-    are zero.
+    are zero, unless the bank has some.
     """
     state: Dict[str, Tensor] = dict(model.state_dict())
     for layer in _touched(graph):
@@ -125,7 +127,7 @@ def _picked(
 
 
 def _widened_weight(weight: Tensor, layer: Layer, bank: Bank, layouts: Mapping[str, Layout]) -> Tensor:
-    """(w_o, w_i, rest) → (n_o, n_i, rest): rows and columns of [[W ± v, new columns], [new rows, 0]] as the layouts say."""
+    """(w_o, w_i, rest) → (n_o, n_i, rest): [[W ± v, new columns], [new rows, new links]], rows and columns as the layouts say."""
     out = layouts[layer.outputs[0].group] if layer.outputs[0].group else None
     wide = weight
     if out is not None:
@@ -137,9 +139,10 @@ def _widened_weight(weight: Tensor, layer: Layer, bank: Bank, layouts: Mapping[s
         if span.group is not None:
             into, columns = layouts[span.group], bank.new_columns[layer.path, span.group]
             if out is not None:
-                columns = torch.cat([columns, columns.new_zeros((len(bank.new_rows[layer.path]), *columns.shape[1:]))])[
-                    out.source
-                ]
+                links = bank.new_links.get((layer.path, span.group))
+                if links is None:
+                    links = columns.new_zeros((len(bank.new_rows[layer.path]), *columns.shape[1:]))
+                columns = torch.cat([columns, links])[out.source]
             part = torch.cat([part, columns], dim=1)[:, into.source] * into.gain[:, None]
         parts.append(part)
     return torch.cat(parts, dim=1)

@@ -22,6 +22,18 @@ def test_gearnn_2_is_clean_until_era() -> None:
     assert [p.keeps for p in phases] == ["seed", None, "grown", "robust"]
 
 
+def test_a_network_that_has_grown_once_may_go_on_to_robust_training_at_once() -> None:
+    at_once = Epochs(seed=3, regrow=0, era=5)
+    assert [(p.name, p.keeps) for p in phases_of(RunConfig(epochs=at_once))] == [
+        ("seed", "seed"),
+        ("growth", None),
+        ("era", "robust"),
+    ]
+    for change in ({"shots": 2}, {"shots": "auto"}, {"method": "gearnn-1"}):
+        with pytest.raises(UserError, match="--epochs.regrow"):
+            phases_of(RunConfig(epochs=at_once, **change))
+
+
 def test_gearnn_1_sees_augmented_views_throughout() -> None:
     phases = phases_of(RunConfig(method="gearnn-1"))
     assert [p.name for p in phases] == ["seed", "growth", "regrow"]

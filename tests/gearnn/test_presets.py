@@ -8,7 +8,7 @@ import pytest
 
 from gearnn.config import Budget, RunConfig
 from gearnn.errors import UserError
-from gearnn.phases import phases_of
+from gearnn.phases import Course, phases_of
 from gearnn.presets import PRESETS, preset, resolved
 
 
@@ -19,8 +19,21 @@ def test_every_preset_names_itself() -> None:
         preset("fast")
 
 
-def test_the_default_preset_is_what_the_class_says() -> None:
-    assert preset("default") == RunConfig()
+def test_the_default_preset_grows_once_and_goes_on_to_one_augmented_view() -> None:
+    phases = phases_of(preset("default"))
+    assert [(phase.name, phase.views, phase.augmented) for phase in phases] == [
+        ("seed", 1, False),
+        ("growth", 1, False),
+        ("era", 1, True),
+    ]
+    assert (phases[0].course, phases[-1].course) == (Course(falls=False), Course(warms_up=False))
+
+
+def test_without_a_preset_the_recipe_is_the_published_one() -> None:
+    plain, paper = RunConfig(), preset("paper")
+    assert (plain.augmentation, plain.growth, plain.init, plain.standardize) == (paper.augmentation, paper.growth, "he", False)
+    assert dataclasses.replace(plain.optimizer, warmup_epochs=0.0) == paper.optimizer
+    assert resolved(plain).budget == resolved(paper).budget
 
 
 def test_paper_has_the_published_epochs() -> None:

@@ -56,6 +56,12 @@ def test_a_fixed_size_trains_clean_for_as_long_as_growth_took(make_result: Calla
     assert found == {"seed": 5, "era": 2}
 
 
+def test_without_clean_training_after_growth_all_of_the_cost_goes_to_robust_epochs(make_result: Callable[..., Any]) -> None:
+    # 10 + 2 + 80 s, at 40 s an epoch: 2.3.
+    phases = tuple(phase for phase in TWO if phase[0] != "regrow")
+    assert equalised(ROWS["ours-small"], 0.1, {"ours": make_result(phases)}) == {"seed": 0, "era": 2}
+
+
 def test_compute_that_was_not_recorded_is_refused(make_result: Callable[..., Any]) -> None:
     result = make_result(ONE, macs={"regrow": 100})
     with pytest.raises(UserError, match="'seed'"):

@@ -100,6 +100,23 @@ def test_newborn_weights_of_osg_learn_from_the_first_step(small_network: Make, i
     assert F.cosine_similarity(gradient[:8, 8:].flatten(), outgoing.flatten(), dim=0) > 0.2
 
 
+def test_newborn_neurons_of_variance_transfer_read_each_other_in_equal_pairs(small_network: Make, images: Tensor) -> None:
+    graph, growth = _grown(small_network("vgg19"), "variance_transfer", images)
+    linked = 0
+    for group in graph.groups:
+        for path in group.producers:
+            (span,) = graph.layers[path].inputs
+            weight = growth.model.get_submodule(path).weight.detach()
+            newborn = weight[group.width :]
+            pairs = len(newborn) // 2
+            assert torch.equal(newborn[: 2 * pairs : 2], newborn[1 : 2 * pairs : 2])
+            if span.group is not None and pairs:
+                ratio = newborn[:, span.width :].std() / weight[: group.width, : span.width].std()
+                assert 0.5 < float(ratio) < 2
+                linked += 1
+    assert linked > 2
+
+
 def test_gradmax_learns_faster_than_random_directions(images: Tensor) -> None:
     """On a linear pair of layers the gradient by outgoing weights is greatest for the leading singular vectors."""
     torch.manual_seed(0)
