@@ -124,17 +124,17 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run, besides its data. As it is here it stands for the published recipe with shorter phases; the
-    command line starts from a preset (`gearnn.presets`)."""
+    """Everything that decides a run, besides its data. As it is here it is the published recipe in shorter phases; the command
+    line starts from another preset (`gearnn.presets`)."""
 
     data: Optional[Path] = None
     """Folder of images or a data set in a known layout; $GEARNN_DATA if not given, else scikit-learn's digits."""
     out: Optional[Path] = None
     """Run folder; by default runs/ARCH-METHOD-SEED."""
-    preset: str = ""
-    """Starting values for everything below, which other options override: default, quick, demo, paper; and what to compare with,
-    small-clean, small-augmix, small-era, clean-then-era, clean-then-augmix, gearnn-1, big (docs/schedules.md). The command line
-    takes default unless told otherwise."""
+    preset: str = "plain"
+    """Starting values for everything below, which other options override: default, quick, demo, plain, paper; and what to compare
+    with, small-clean, small-augmix, small-era, clean-then-era, clean-then-augmix, gearnn-1, big
+    (docs/schedules.md). The command line takes default unless told otherwise."""
     arch: str = "vgg19"
     """vgg19, mobilenet_v1 or resnet18."""
     method: Method = "gearnn-2"

@@ -107,7 +107,7 @@ def judge(
     """Clean and robust accuracy of several deployed networks, each on its engine, on the same generated corruptions."""
     runtimes = {name: load_runtime(path, threads=threads) for name, path in onnx_files.items()}
     try:
-        reports = benchmark_models(runtimes, data, severities=severities, seed=seed, progress=progress)
+        reports = benchmark_models(runtimes, data, severities=severities, seed=seed, workers=threads, progress=progress)
     finally:
         for runtime in runtimes.values():
             runtime.close()

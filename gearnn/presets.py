@@ -14,6 +14,7 @@ _AUGMIX = Augmentation(width=3, depth=None, views=3)  # Hendrycks et al., ICLR 2
 PRESETS = {
     config.preset: config
     for config in (
+        RunConfig(),
         # What the trials and the table in docs/evidence.md came to.
         RunConfig(
             preset="default",
@@ -54,10 +55,10 @@ def preset(name: str) -> RunConfig:
     """The configuration a preset stands for.
 
     ``default`` is the recipe that did best and is for a device that has hours; ``quick`` is for a first result, ``demo`` for the
-    embedded digits; ``paper`` is the published GEARnn-2 (E1 = E2 = Er = 40 on CIFAR-10) and ``gearnn-1`` its one-phase form. The
-    others train a network of the final size without growth: ``small-clean``, ``small-augmix`` and ``small-era`` for 160 epochs,
-    as published for the first two; ``clean-then-era`` and ``clean-then-augmix`` as long as GEARnn-2; ``big`` is the full-size
-    network with AugMix.
+    embedded digits; ``plain`` is what `RunConfig()` says, the published recipe in shorter phases with a warm-up; ``paper`` is the
+    published GEARnn-2 (E1 = E2 = Er = 40 on CIFAR-10) and ``gearnn-1`` its one-phase form. The others train a network of the
+    final size without growth: ``small-clean``, ``small-augmix`` and ``small-era`` for 160 epochs, as published for the first two;
+    ``clean-then-era`` and ``clean-then-augmix`` as long as GEARnn-2; ``big`` is the full-size network with AugMix.
 
     Raises:
         UserError: for an unknown name.
@@ -67,16 +68,12 @@ def preset(name: str) -> RunConfig:
     return PRESETS[name]
 
 
-def _start(config: RunConfig) -> RunConfig:
-    return preset(config.preset) if config.preset else RunConfig()
-
-
 def resolved(config: RunConfig) -> RunConfig:
     """The configuration with everything that was left open filled in: the data, the run folder and the budget."""
     data = config.data or (Path(os.environ["GEARNN_DATA"]) if os.environ.get("GEARNN_DATA") else None)
     out = config.out or Path("runs") / f"{config.arch}-{config.method}-{config.seed}"
     budget = parsed(config.budget)
-    if budget.growth_ratio == _start(config).budget.growth_ratio and limits_widths(budget, without=("growth_ratio",)):
+    if budget.growth_ratio == preset(config.preset).budget.growth_ratio and limits_widths(budget, without=("growth_ratio",)):
         budget = dataclasses.replace(budget, growth_ratio=None)  # an option that was given takes the place of the preset's budget
     if config.method != "fixed":
         budget = with_default(budget, config.arch)

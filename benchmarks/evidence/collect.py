@@ -22,6 +22,7 @@ class Record:
         joules: of training and growth, where a meter followed all of it.
         peak_memory_mb: the largest of any phase.
         latency_ms: median per image at batch 1 on the engine.
+        clean_ece, robust_ece: expected calibration error, as fractions.
         corruptions: mean accuracy over severities, by corruption.
         robust_kind: "generated", or "official" for the published files.
     """
@@ -40,6 +41,8 @@ class Record:
     joules: Optional[float]
     peak_memory_mb: Optional[float]
     latency_ms: Optional[float]
+    clean_ece: Optional[float]
+    robust_ece: Optional[float]
     corruptions: Mapping[str, float]
     robust_kind: str
     seed_params: int
@@ -65,6 +68,8 @@ METRICS: Tuple[str, ...] = (
     "joules",
     "peak_memory_mb",
     "latency_ms",
+    "clean_ece",
+    "robust_ece",
 )
 
 
@@ -102,6 +107,8 @@ def record_of(arena: str, row: str, seed: int, result: Mapping[str, Any], tried:
         joules=_whole(phases, lambda phase: phase.get("joules")),
         peak_memory_mb=max((phase["peak_memory_mb"] for phase in phases if phase.get("peak_memory_mb")), default=None),
         latency_ms=engine.get("latency_ms_p50"),
+        clean_ece=final["robustness"].get("clean_ece"),
+        robust_ece=final["robustness"].get("robust_ece"),
         corruptions={name: sum(values) / len(values) for name, values in per_corruption.items()},
         robust_kind=final["robustness"].get("kind", "generated"),
         seed_params=networks[0]["params"],

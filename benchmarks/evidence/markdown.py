@@ -44,11 +44,11 @@ def _arena(arena: Plain, time_reference: str, plots: Sequence[str]) -> List[str]
         f"{data['n_train']:,} training and {data['n_test']:,} test images. Mean ± standard deviation over n seeds, "
         f"measured on the deployed engine; *robust* is the mean accuracy over 15 {kinds} corruptions × 5 severities.",
         "",
-        *_grid(arena["rows"], _RESULT, [f"time / {time_reference}"] if any(row["time_ratio"] for row in arena["rows"]) else []),
+        *_grid(arena["rows"], _RESULT, _compared(arena["rows"], time_reference)),
         "",
         "What it took (on a CPU, peak memory is that of the whole process, data included):",
         "",
-        *_grid(arena["rows"], _SPENT, []),
+        *_grid(arena["rows"], _SPENT, {}),
         "",
     ]
     lines += _differences(arena["differences"]) + _published(arena)
@@ -83,15 +83,23 @@ _SPENT: Dict[str, Any] = {
     "energy J": ("joules", _fixed(0)),
     "peak memory MB": ("peak_memory_mb", _fixed(0)),
     "latency ms": ("latency_ms", _fixed(3)),
+    "ECE clean %": ("clean_ece", percent),
+    "ECE robust %": ("robust_ece", percent),
 }
 
 
-def _grid(rows: Sequence[Plain], columns: Mapping[str, Any], more: Sequence[str]) -> List[str]:
+def _compared(rows: Sequence[Plain], reference: str) -> Dict[str, str]:
+    """Head → field of the training times over another row's, where there are any."""
+    heads = {f"time / {reference}": "time_ratio", f"CPU s / {reference}": "cpu_ratio"}
+    return {head: name for head, name in heads.items() if any(row[name] for row in rows)}
+
+
+def _grid(rows: Sequence[Plain], columns: Mapping[str, Any], more: Mapping[str, str]) -> List[str]:
     heads = ["row", "", "n", *columns, *more]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
     for row in rows:
         values = [plus_minus(row["metrics"][metric], show) for metric, show in columns.values()]
-        values += [plus_minus(row["time_ratio"], _fixed(2)) for _ in more]
+        values += [plus_minus(row[name], _fixed(2)) for name in more.values()]
         lines.append("| " + " | ".join([f"`{row['row']}`", row["label"], str(len(row["seeds"])), *values]) + " |")
     return lines
 
@@ -110,14 +118,22 @@ def _differences(differences: Sequence[Plain]) -> List[str]:
         "Differences in percentage points, seed by seed, with the 95 % interval by Student's t over the seeds. An interval "
         "with zero in it allows no claim, nor does one seed.",
         "",
-        "| row | against | n | clean | robust | training time |",
-        "|---|---|--:|--:|--:|--:|",
+        "| row | against | n | clean | robust | training time | CPU time |",
+        "|---|---|--:|--:|--:|--:|--:|",
     ]
     for found in sorted(differences, key=lambda one: not one["one_thing"]):
-        values = [_points(found["clean"]), _points(found["robust"]), "× " + plus_minus(found["time_ratio"], _fixed(2))]
+        values = [
+            _points(found["clean"]),
+            _points(found["robust"]),
+            *(_times(found[name]) for name in ("time_ratio", "cpu_ratio")),
+        ]
         pairs = found["robust"]["n"] if found["robust"] else 0
         lines.append(f"| `{found['row']}` | `{found['against']}` | {pairs} | " + " | ".join(values) + " |")
     return [*lines, ""]
+
+
+def _times(found: Optional[Plain]) -> str:
+    return MISSING if found is None else "× " + plus_minus(found, _fixed(2))
 
 
 def _points(found: Optional[Plain]) -> str:

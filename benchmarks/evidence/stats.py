@@ -66,9 +66,10 @@ def difference(values: Mapping[int, float], reference: Mapping[int, float]) -> O
     return Difference(found.mean, found.sd, found.mean - half, found.mean + half, found.n)
 
 
-def ratio(values: Mapping[int, float], reference: Mapping[int, float]) -> Optional[Spread]:
-    """Values over the reference's of the same seed."""
-    return spread([values[seed] / reference[seed] for seed in sorted(set(values) & set(reference))])
+def ratio(values: Mapping[int, Optional[float]], reference: Mapping[int, Optional[float]]) -> Optional[Spread]:
+    """Values over the reference's of the same seed; None if one was not measured."""
+    pairs = [(values[seed], reference[seed]) for seed in sorted(set(values) & set(reference))]
+    return spread([None if value is None or not against else value / against for value, against in pairs])
 
 
 def student(degrees: int) -> float:

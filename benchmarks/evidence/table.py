@@ -68,7 +68,6 @@ def _arena(scale: Scale, arena: Arena, cells: Sequence[Cell], records: Sequence[
 
 def _row(row: Row, records: Sequence[Record], present: Mapping[str, Sequence[Record]]) -> Plain:
     measured = {metric: spread([getattr(record, metric) for record in records]) for metric in METRICS}
-    times = ratio(_by_seed(records, "train_seconds"), _by_seed(present.get(TIME_REFERENCE, ()), "train_seconds"))
     corruptions = {name: spread([record.corruptions.get(name) for record in records]) for name in records[0].corruptions}
     return {
         "row": row.name,
@@ -77,7 +76,7 @@ def _row(row: Row, records: Sequence[Record], present: Mapping[str, Sequence[Rec
         "options": dict(row.options),
         "seeds": [record.seed for record in records],
         "metrics": {name: found.to_dict() if found else None for name, found in measured.items()},
-        "time_ratio": times.to_dict() if times else None,
+        **_ratios(records, present.get(TIME_REFERENCE, ())),
         "corruptions": {name: found.to_dict() if found else None for name, found in corruptions.items()},
         "phases": [{**phase, **_mean_phase(records, position)} for position, phase in enumerate(records[0].phases)],
         "seed_params": records[0].seed_params,
@@ -102,16 +101,24 @@ def _differences(rows: Mapping[str, Row], present: Mapping[str, Sequence[Record]
                 metric: difference(_by_seed(records, metric), _by_seed(against, metric))
                 for metric in ("clean", "robust", "train_seconds")
             }
-            times = ratio(_by_seed(records, "train_seconds"), _by_seed(against, "train_seconds"))
             found.append(
                 {
                     "row": name,
                     "against": other,
                     "one_thing": other == rows[name].against,
                     **{metric: change.to_dict() if change else None for metric, change in changes.items()},
-                    "time_ratio": times.to_dict() if times else None,
+                    **_ratios(records, against),
                 }
             )
+    return found
+
+
+def _ratios(records: Sequence[Record], against: Sequence[Record]) -> Plain:
+    """Training time over that of other records, seed by seed: on the clock, and of the processor, which others disturb less."""
+    found = {}
+    for name, metric in (("time_ratio", "train_seconds"), ("cpu_ratio", "cpu_seconds")):
+        times = ratio(_by_seed(records, metric), _by_seed(against, metric))
+        found[name] = times.to_dict() if times else None
     return found
 
 

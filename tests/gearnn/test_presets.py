@@ -29,8 +29,9 @@ def test_the_default_preset_grows_once_and_goes_on_to_one_augmented_view() -> No
     assert (phases[0].course, phases[-1].course) == (Course(falls=False), Course(warms_up=False))
 
 
-def test_without_a_preset_the_recipe_is_the_published_one() -> None:
-    plain, paper = RunConfig(), preset("paper")
+def test_plain_is_what_the_class_says_and_the_published_recipe() -> None:
+    plain, paper = preset("plain"), preset("paper")
+    assert plain == RunConfig()
     assert (plain.augmentation, plain.growth, plain.init, plain.standardize) == (paper.augmentation, paper.growth, "he", False)
     assert dataclasses.replace(plain.optimizer, warmup_epochs=0.0) == paper.optimizer
     assert resolved(plain).budget == resolved(paper).budget

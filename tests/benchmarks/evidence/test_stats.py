@@ -45,6 +45,11 @@ def test_one_pair_has_no_interval_and_no_pair_no_difference() -> None:
     assert difference({0: 2.0}, {1: 1.0}) is None
 
 
+def test_no_ratio_where_something_was_not_measured() -> None:
+    assert ratio({0: 1.0, 1: None}, {0: 4.0, 1: 12.0}) is None
+    assert ratio({0: 1.0}, {0: 0.0}) is None
+
+
 def test_ratios_are_taken_seed_by_seed() -> None:
     found = ratio({0: 1.0, 1: 9.0}, {0: 4.0, 1: 12.0})
     assert found is not None

@@ -116,7 +116,9 @@ def test_markdown_shows_means_spread_and_what_was_not_measured(made: Callable[[s
     row = next(line for line in lines if line.startswith("| `gearnn-2` |"))
     assert "| 3 | 78.0 ± 2.0 | 68.0 ± 2.0 | 1,000 | 100 | 100 | 0.23 ± 0.03 |" in row
     assert any(line.startswith("| `gearnn-2` |") and MISSING in line for line in lines)
-    assert "| `gearnn-2` | `small-augmix` | 3 | -3.0 (-5.5 to -0.5) | -3.0 (-5.5 to -0.5) | × 0.23 ± 0.03 |" in lines
+    assert (
+        "| `gearnn-2` | `small-augmix` | 3 | -3.0 (-5.5 to -0.5) | -3.0 (-5.5 to -0.5) | × 0.23 ± 0.03 | × 0.23 ± 0.03 |" in lines
+    )
     assert "second-hand" not in render(table)
 
 
