@@ -44,9 +44,16 @@ def texts(found: Any) -> Tuple[str, ...]:
     return tuple(entry for entry in map(text, items(found)) if entry is not None)
 
 
+KINDS = ("clean", "robust")
+"""Of accuracy."""
+
+
 @dataclass(frozen=True)
 class Network:
-    """One measured network; accuracies are fractions, ``scores`` accuracies per corruption and severity."""
+    """One measured network; accuracies are fractions, ``scores`` accuracies per corruption and severity.
+
+    ``intervals`` are (low, high) of accuracies, 95 %, and ``errors`` expected calibration errors, of "clean" and "robust".
+    """
 
     name: str
     label: str
@@ -59,6 +66,8 @@ class Network:
     n: Optional[float]
     images: Optional[float]
     seconds: Optional[float]
+    intervals: Mapping[str, Tuple[Optional[float], ...]]
+    errors: Mapping[str, Optional[float]]
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,8 @@ def _network(entry: Mapping[str, Any], phases: Tuple[PhaseRecord, ...]) -> Netwo
         n=number(robustness.get("n")),
         images=spent[0] if images is None else images,
         seconds=spent[1] if seconds is None else seconds,
+        intervals={kind: tuple(map(number, items(robustness.get(f"{kind}_interval")))) for kind in KINDS},
+        errors={kind: number(robustness.get(f"{kind}_ece")) for kind in KINDS},
     )
 
 

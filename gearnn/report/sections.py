@@ -9,7 +9,7 @@ from gearnn.report.charts import Chart
 from gearnn.report.formats import count, decimal, duration, less, percent, points, quantity, size, small
 from gearnn.report.headline import engine_name
 from gearnn.report.markup import Content, Html, facts, join, table, tag, value
-from gearnn.report.record import Run, items, mapping, number, text, texts
+from gearnn.report.record import KINDS, Run, items, mapping, number, text, texts
 
 
 def figure(chart: Optional[Chart], reason: str) -> Html:
@@ -65,7 +65,7 @@ def training(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
     """Curves over the epochs of all phases."""
     lead = (
         "The phases follow one another on the same network; the dashed line is where it grew. Test accuracy is on clean images. "
-        "A robust phase's loss includes the consistency term, so losses compare within a phase only."
+        "Phases differ in their images and a robust phase of several views in its loss, so losses compare within a phase only."
     )
     shown = (figure(drawn["accuracy"], "no accuracies in metrics.jsonl"), figure(drawn["loss"], "no losses in metrics.jsonl"))
     return section("Training", lead, tag("div", *shown, class_="pair"))
@@ -116,7 +116,25 @@ def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
     shown = [figure(drawn["corruptions"], "no accuracies per corruption in result.json")]
     reason = "its accuracies per corruption are not comparable" if run.baseline else "no baseline of the same size was trained"
     shown.append(figure(drawn["difference"], f"difference to the clean-trained baseline, as {reason}"))
-    return section("Robustness", lead, tag("div", *shown, class_="pair"), _conditions(run))
+    return section("Robustness", lead, tag("div", *shown, class_="pair"), _certainty(run), _conditions(run))
+
+
+def _certainty(run: Run) -> Optional[Html]:
+    """How sure the accuracies are, and how far the network's confidence is from them."""
+    network = run.final
+    if network is None:
+        return None
+    pairs = []
+    for kind in KINDS:
+        interval = network.intervals[kind]
+        if len(interval) == 2:
+            pairs.append((f"{kind.capitalize()} accuracy, 95 %", f"{percent(interval[0])} to {percent(interval[1])}"))
+        if network.errors[kind] is not None:
+            pairs.append((f"Calibration error (ECE), {kind}", percent(network.errors[kind])))
+    if not pairs:
+        return None
+    note = "The intervals hold what these test images leave open, not what training with another seed would give."
+    return join([facts(pairs), tag("p", note, class_="note")])
 
 
 def time(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:

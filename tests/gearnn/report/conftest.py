@@ -40,7 +40,7 @@ def robustness(level: float, n: int = 360) -> Dict[str, Any]:
 
 
 def network(name: str, label: str, params: int, level: float, clean: float) -> Dict[str, Any]:
-    report = {**robustness(level), "clean": clean}
+    report = {**robustness(level), "clean": clean, "clean_ece": 0.021, "clean_interval": [clean - 0.0123, clean + 0.0123]}
     phase = {"seed": "seed", "grown": "regrow", "robust": "era", "baseline": "baseline"}[name]
     return {
         "name": name,

@@ -37,6 +37,13 @@ def test_an_unmeasured_network_is_shown_as_such(make_run: MakeRun) -> None:
     assert rows(sections.networks(run))[1][1:3] == ["not measured", "not measured"]
 
 
+def test_intervals_and_calibration_are_shown_where_they_were_measured(make_run: MakeRun) -> None:
+    run = read_run(make_run())
+    shown = sections.robustness(run, sections.draw(run)).replace("\u202f", " ")
+    assert "Clean accuracy, 95 %</dt><dd>97.1 % to 99.6 %<" in shown and "Calibration error (ECE), clean</dt><dd>2.1 %<" in shown
+    assert "Robust accuracy, 95 %" not in shown and "(ECE), robust" not in shown
+
+
 def test_growth_says_what_bound_it(make_run: MakeRun) -> None:
     run = read_run(make_run())
     shown = sections.growth(run, sections.draw(run)).replace("\u202f", " ")
