@@ -24,9 +24,16 @@ def orthogonalised(matrix: Tensor, steps: int = _STEPS) -> Tensor:
     tall = found.shape[0] > found.shape[1]
     if tall:
         found = found.T
-    for _ in range(steps):
-        gram = found @ found.T
-        found = a * found + (b * gram + c * (gram @ gram)) @ found
+    # Every step multiplies by a polynomial of the Gram matrix: small square matrices do, until the last product.
+    gram = found @ found.T
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    product = identity
+    for step in range(steps):
+        factor = a * identity + b * gram + c * (gram @ gram)
+        product = factor @ product if step else factor
+        if step + 1 < steps:
+            gram = factor @ gram @ factor
+    found = product @ found
     return found.T if tall else found
 
 
