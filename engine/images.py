@@ -8,6 +8,7 @@ the first frame is taken.
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
@@ -57,6 +58,7 @@ def read_header(path: Path) -> Header:
         UnreadableImageError: the file is missing, empty, not an image, or larger than Pillow's safe number of pixels.
     """
     try:
+        _check_regular(path)
         with Image.open(path) as image:
             return _header(image)
     except Exception as error:
@@ -78,6 +80,7 @@ def read_image(path: Path, size: int, channels: int) -> Tuple[np.ndarray, Header
         UnreadableImageError: see `read_header`; also for truncated or corrupt files and 32-bit pixels.
     """
     try:
+        _check_regular(path)
         with Image.open(path) as image:
             header = _header(image)
             # JPEG only: decode large photos at 1/2, 1/4 or 1/8, leaving at least twice the wanted size to resize from.
@@ -94,6 +97,12 @@ def fit_array(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     """Bring one decoded image, uint8 (C, H, W) with C 1 or 3, to uint8 (channels, size, size)."""
     planes = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
     return _to_array(Image.fromarray(planes), size, channels)
+
+
+def _check_regular(path: Path) -> None:
+    """Opening a pipe waits for a writer, and some devices never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UnreadableImageError("not a regular file")
 
 
 def _header(image: Image.Image) -> Header:
@@ -149,10 +158,17 @@ def _unreadable(path: Path, error: Exception) -> Exception:
         return UnreadableImageError("no permission to read it")
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return UnreadableImageError("more pixels than is safe")
-    if path.is_file() and path.stat().st_size == 0:
+    if _is_empty(path):
         return UnreadableImageError("empty file")
     if isinstance(error, UnidentifiedImageError):
         return UnreadableImageError("not an image")
     if isinstance(error, OSError) and "truncated" in str(error):
         return UnreadableImageError("truncated")
     return UnreadableImageError(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except (OSError, ValueError):  # a name that no file can have
+        return False

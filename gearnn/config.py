@@ -156,6 +156,8 @@ class RunConfig:
     """Use at most this many training images (stratified, seeded)."""
     limit_test: Optional[int] = None
     """Use at most this many test images (stratified, seeded)."""
+    on_bad_image: Literal["skip", "fail"] = "skip"
+    """Unreadable image files: skip leaves out at most 1 % (or one file) and names each; fail stops at the first."""
     baseline: bool = False
     """Also train a clean network of the final size, for as many epochs as the whole run, and measure it beside."""
     seed: int = 0
@@ -250,4 +252,5 @@ def differences(saved: Dict[str, Any], config: RunConfig) -> List[str]:
     """The options in which a saved configuration differs from ``config`` so that a resumed run would not be the same run."""
     ignored = ("out", "resume", "device", "threads", "data")
     present = to_dict(config)
+    saved = {"on_bad_image": "skip", **saved}  # runs from before the option
     return [name for name in present if name not in ignored and saved.get(name) != present[name]]

@@ -15,6 +15,7 @@ import numpy as np
 from gearnn.errors import UserError
 from gearnn.progress import Progress, no_progress
 from gearnn.readers import digits
+from gearnn.readers.audit import conversions, duplicates, imbalance, namer, one_line, short, statistics
 from gearnn.readers.decode import LARGEST, SMALLEST
 from gearnn.readers.detect import read_source
 from gearnn.readers.source import Part, Source, listed
@@ -88,6 +89,7 @@ def load_data(
     memory_limit_mb: int = 2048,
     cache_dir: Optional[Path] = None,
     progress: Progress = no_progress,
+    on_bad_image: str = "skip",
 ) -> Dataset:
     """Load a data set; the layout is recognised by what lies at ``path``.
 
@@ -101,6 +103,8 @@ def load_data(
         memory_limit_mb: decoded images beyond this many MiB are streamed from a file under ``cache_dir``.
         cache_dir: by default ``gearnn`` in XDG_CACHE_HOME or ``~/.cache``.
         progress: called with (label, done, total) about once per percent.
+        on_bad_image: "skip" leaves out unreadable files and names each in the notes, up to 1 % of all (or one file);
+            "fail" refuses the data at the first one, in the order of the files.
 
     Returns:
         The data set; equal for equal files, options and seed, whatever the file system and the number of threads.
@@ -109,6 +113,34 @@ def load_data(
         UserError: the path or the data is unusable, or an option is out of range; one sentence says what to do.
     """
     _check_options(image_size, limit_train, limit_test, test_fraction, memory_limit_mb)
+    if on_bad_image not in ("skip", "fail"):
+        raise UserError(f"on_bad_image is {on_bad_image!r}: give 'skip' or 'fail'.")
+    try:
+        return _load(
+            path, image_size, limit_train, limit_test, seed, test_fraction, memory_limit_mb, cache_dir, progress, on_bad_image
+        )
+    except UserError as error:
+        if one_line(str(error)) == str(error):
+            raise
+        raise UserError(one_line(str(error))) from error
+    except MemoryError as error:
+        raise UserError(
+            "The data does not fit into memory: choose a smaller image size, or limit the number of images."
+        ) from error
+
+
+def _load(
+    path: Optional[Union[str, Path]],
+    image_size: Optional[int],
+    limit_train: Optional[int],
+    limit_test: Optional[int],
+    seed: int,
+    test_fraction: float,
+    memory_limit_mb: int,
+    cache_dir: Optional[Path],
+    progress: Progress,
+    on_bad_image: str,
+) -> Dataset:
     place = path if path is not None else os.environ.get("GEARNN_DATA") or None
     source = digits.read() if place is None else read_source(Path(place))
     notes = list(source.notes)
@@ -122,21 +154,25 @@ def load_data(
     test = limited(test, classes, limit_test, "limit_test", seed, LIMIT_TEST, notes)
 
     stored = store([train.images, test.images], image_size, memory_limit_mb, cache_dir, progress)
-    train_labels, test_labels = _readable_labels(source, train, test, stored, notes)
+    train_labels, test_labels = _readable_labels(source, train, test, stored, notes, on_bad_image)
     _check_classes(source, classes, train_labels, test_labels)
-    _note_conversions(image_size, stored, [train, test], notes)
-
     train_images, test_images = stored.images
-    mean, std = _statistics(train_images)
+    bad = {row for row, _ in stored.outcome.unreadable}
+    name_train, name_test = namer(train, "train", 0, bad), namer(test, "test", len(train), bad)
+    notes += duplicates(train_images, train_labels, test_images, name_train, name_test)
+    notes += imbalance(classes, train_labels)
+    notes += conversions(image_size, stored)
+
+    mean, std = statistics(train_images)
     return Dataset(
-        name=source.name,
-        source=source.description,
-        classes=classes,
+        name=one_line(source.name),
+        source=one_line(source.description),
+        classes=tuple(one_line(name) for name in classes),
         train=Split(train_images, train_labels),
         test=Split(test_images, test_labels),
         mean=mean,
         std=std,
-        notes=tuple(notes),
+        notes=tuple(one_line(note) for note in notes),
     )
 
 
@@ -229,56 +265,28 @@ def limited(
     return part.take(np.sort(np.concatenate(chosen)))
 
 
-def _readable_labels(source: Source, train: Part, test: Part, stored: Stored, notes: List[str]) -> Tuple[np.ndarray, np.ndarray]:
+def _readable_labels(
+    source: Source, train: Part, test: Part, stored: Stored, notes: List[str], on_bad_image: str
+) -> Tuple[np.ndarray, np.ndarray]:
     """The labels without those of unreadable files, which are named in the notes, or in the error if they are many."""
     unreadable = stored.outcome.unreadable
     if not unreadable:
         return train.labels, test.labels
     total = len(train) + len(test)
     paths = [path for part in (train, test) for path in part.images]
-    names = [f"{_short(paths[row])} ({reason})" for row, reason in unreadable]
+    names = [f"{short(paths[row])} ({reason})" for row, reason in unreadable]
+    if on_bad_image == "fail":
+        raise UserError(
+            f"The image file {names[0]} of '{source.name}' ({source.description}) cannot be read: repair or remove it, or let "
+            "such files be left out (--on-bad-image skip)."
+        )
     if len(unreadable) > 1 and len(unreadable) > _MOST_UNREADABLE * total:
         raise UserError(
             f"{len(unreadable)} of the {total} image files of '{source.name}' ({source.description}) cannot be read: repair or "
             f"remove {listed(names)}."
         )
     files = "1 unreadable file was" if len(unreadable) == 1 else f"{len(unreadable)} unreadable files were"
-    notes.append(f"{files} skipped: {listed(names)}")
+    notes.append(f"{files} skipped: {listed(names, most=len(names))}")
     keep = np.ones(total, dtype=bool)
     keep[[row for row, _ in unreadable]] = False
     return train.labels[keep[: len(train)]], test.labels[keep[len(train) :]]
-
-
-def _note_conversions(image_size: Optional[int], stored: Stored, parts: Sequence[Part], notes: List[str]) -> None:
-    size, channels, native = stored.form
-    if not native and image_size is None:
-        notes.append(
-            f"the images do not share one square size from {SMALLEST} to {LARGEST}: shorter side resized to {size}, centre cut "
-            "out (image_size chooses another size)"
-        )
-    plain = "L" if channels == 1 else "RGB"
-    converted = sorted((mode, count) for mode, count in stored.outcome.modes.items() if mode != plain)
-    if converted:
-        target = "8-bit grey" if channels == 1 else "8-bit RGB"
-        notes.append(f"converted to {target}: " + ", ".join(f"{count} of mode {mode}" for mode, count in converted))
-    if stored.streamed_from is not None:
-        notes.append(f"streamed from {stored.streamed_from}: decoded images exceed the memory limit")
-
-
-def _statistics(images: np.ndarray, chunk: int = 1024) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 (N, C, H, W) / 255, exact, from histograms of the pixel values."""
-    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for start in range(0, len(images), chunk):
-        block = images[start : start + chunk]
-        for channel in range(len(counts)):
-            counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    weights = counts / counts.sum(axis=1, keepdims=True)
-    mean = weights @ values
-    # An image of one colour must not make the normalised input infinite.
-    std = np.maximum(np.sqrt(np.maximum(weights @ values**2 - mean**2, 0)), 1 / 255)
-    return tuple(float(value) for value in mean), tuple(float(value) for value in std)
-
-
-def _short(path: Path) -> str:
-    return "/".join(os.fsencode(part).decode("utf-8", "replace") for part in path.parts[-3:])

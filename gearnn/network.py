@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gearnn.errors import UserError
 from gearnn.files import replacing
 from gearnn.models import create_model, deployable
+from gearnn.seal import is_whole, sealed, settle
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def made_by(name: str, weights: Optional[Path] = None) -> nn.Module:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Dict[str, str]) -> None:
-    """Write tensors and header strings to a safetensors file, whole or not at all.
+    """Write tensors and header strings to a safetensors file, whole or not at all, with a checksum among the strings.
 
     Raises:
         UserError: if it cannot be written.
@@ -109,7 +110,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Dict[str,
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         try:
-            save_file(plain, str(temporary), metadata=metadata)
+            save_file(plain, str(temporary), metadata=sealed(plain, metadata))
+            settle(temporary)
         except SafetensorError as error:  # how the library reports a full disk
             raise OSError(str(error)) from error
 
@@ -118,13 +120,16 @@ def read_tensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
     """All tensors and header strings of a safetensors file.
 
     Raises:
-        UserError: if the file is missing or torn.
+        UserError: if the file is missing, torn, or does not agree with its checksum.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}: check the path")
     try:
         with safe_open(str(path), framework="pt") as stored:
             names = stored.keys()  # the handle itself is not iterable
-            return {name: stored.get_tensor(name) for name in names}, dict(stored.metadata() or {})
+            tensors, metadata = {name: stored.get_tensor(name) for name in names}, dict(stored.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error}): restore it or train again") from error
+    if not is_whole(tensors, metadata):
+        raise UserError(f"{path} has been altered, since its checksum is not that of its content: restore it or train again")
+    return tensors, metadata

@@ -14,23 +14,29 @@ import torch
 from gearnn import __version__
 from gearnn.augmentations import augmenter_from
 from gearnn.budget import check_reach, toward
-from gearnn.checkpoint import Progression
+from gearnn.checkpoint import Progression, has_checkpoint, network_path
 from gearnn.config import RunConfig, check, differences, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
 from gearnn.engine.environment import environment
+from gearnn.engine.files import remove_unfinished
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import read_json, replacing, write_json
 from gearnn.growth.growers import find_grower
+from gearnn.lock import locked
 from gearnn.materials import limits_of
 from gearnn.measure import deploy, judge, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
 from gearnn.presets import resolved
 from gearnn.progress import Progress, no_progress
-from gearnn.timing_plan import stopwatch
-from gearnn.trainer import Trainer, checkpoint_path, network_path
+from gearnn.timing_plan import Clock, stopwatch
+from gearnn.trainer import Trainer
+
+
+class RunExistsError(UserError):
+    """There is a run in the folder already, which was not to be continued."""
 
 
 def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
@@ -50,7 +56,16 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     augmenter_from(config.augmentation, config.augmentation.views)
     full_widths(config.arch)  # what can be refused before any data is read, is
     device, threads = choose_device(config.device), set_threads(config.threads)
+    with locked(config.out):
+        return _work(config, phases, device, threads, progress, clock)
+
+
+def _work(
+    config: RunConfig, phases: List[Phase], device: torch.device, threads: int, progress: Progress, clock: Clock
+) -> Dict[str, Any]:
+    """The run, in a folder that no other process works in."""
     folder, config = _open_folder(config)
+    remove_unfinished(folder)
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -58,10 +73,11 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
         limit_test=config.limit_test,
         seed=config.seed,
         progress=progress,
+        on_bad_image=config.on_bad_image,
     )
     check_batch_size(dataset, config.optimizer.batch_size)
     _check_budget(config, dataset, phases)
-    begin = Trainer.resume if checkpoint_path(folder).exists() else Trainer.start
+    begin = Trainer.resume if has_checkpoint(folder) else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress, clock)
     trainer.prepare()  # what is refused leaves no run behind
     write_json(folder / "config.json", to_dict(config))
@@ -74,7 +90,9 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
 
     progression = trainer.state.progression
     networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
+    progress("report", 0, 3)
     save_examples(folder / "examples.npz", dataset, config)
+    progress("report", 1, 3)
     result = {
         **_outcome(networks, _final(phases), engine),
         "arch": config.arch,
@@ -94,10 +112,12 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
         "warnings": _remarks(trainer),
     }
     write_json(folder / "result.json", result)
+    progress("report", 2, 3)
     if _can_report():
         from gearnn.report import write_report
 
         write_report(folder)
+    progress("report", 3, 3)
     return result
 
 
@@ -149,11 +169,13 @@ def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
     folder = Path(str(config.out))
     saved = folder / "config.json"
     if not saved.exists():
+        if has_checkpoint(folder):
+            raise UserError(f"{folder} holds a run without its config.json: restore that, or choose another --out")
         if config.resume:
             raise UserError(f"there is no run to resume in {folder}: leave out --resume to start one")
         return folder, config
     if not config.resume:
-        raise UserError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
+        raise RunExistsError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
     options = read_json(saved)
     changed = differences(options, config)
     if changed:
@@ -228,7 +250,7 @@ def _can_report() -> bool:
 
 def _remarks(trainer: Trainer) -> List[str]:
     """What a reader of the result should know."""
-    remarks = []
+    remarks = list(trainer.state.progression.remarks)
     if trainer.state.progression.growth.get("bound_by") == "candidates":
         remarks.append("Growth used up its candidates before the budget: raise --growth.new-candidates to grow further.")
     limits = {usage["name"]: usage["limit"] for usage in trainer.state.progression.growth.get("budget", [])}

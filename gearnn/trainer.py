@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gearnn.checkpoint import Progression, State, load_checkpoint, save_checkpoint
+from gearnn.checkpoint import Progression, State, load_state, network_path, save_state
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.errors import UserError
@@ -74,7 +74,7 @@ class Trainer:
         clock: Optional[Clock] = None,
     ) -> Trainer:
         """The run in ``folder``, where its last checkpoint left it."""
-        state = load_checkpoint(checkpoint_path(folder))
+        state = load_state(folder)
         if card_of(config, dataset, state.card.widths) != state.card:
             raise UserError(
                 f"{dataset.name} is not what the run in {folder} was started on: give that with --data, or choose another --out"
@@ -282,18 +282,8 @@ class Trainer:
     def _save(self) -> None:
         self.state.progression.elapsed = self.elapsed()
         self._write_metrics()
-        save_checkpoint(checkpoint_path(self.folder), self.state)
+        save_state(self.folder, self.state)
 
     def _write_metrics(self) -> None:
         rows = self.state.progression.metrics
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def checkpoint_path(folder: Path) -> Path:
-    """Where a run keeps its last checkpoint."""
-    return folder / "checkpoint" / "last.safetensors"
-
-
-def network_path(folder: Path, name: str) -> Path:
-    """Where a run keeps one of its networks."""
-    return folder / "networks" / f"{name}.safetensors"

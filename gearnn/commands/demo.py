@@ -29,4 +29,4 @@ class DemoArguments(RunArguments):
 def main(arguments: List[str]) -> int:
     """Run the demo; the options are those of ``gearnn run``."""
     default = replace(preset(preset_in(arguments, "demo")), out=Path("runs/demo"))
-    return execute(parse(DemoArguments, arguments, "demo", DemoArguments(default)))
+    return execute(parse(DemoArguments, arguments, "demo", DemoArguments(default)), "demo", arguments)

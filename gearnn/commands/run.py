@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import tyro
 from typing_extensions import Annotated
 
 from gearnn.commands.parsing import parse, print_json
 from gearnn.config import RunConfig
+from gearnn.errors import UserError
 from gearnn.presets import preset, resolved
 
 
@@ -37,16 +40,29 @@ class RunArguments:
 def main(arguments: List[str]) -> int:
     """Run the main job; the preset's values stand wherever no option overrides them."""
     chosen = preset(preset_in(arguments, "default"))
-    return execute(parse(RunArguments, arguments, "run", RunArguments(chosen)))
+    return execute(parse(RunArguments, arguments, "run", RunArguments(chosen)), "run", arguments)
 
 
-def execute(options: RunArguments) -> int:
-    """Do the run and print what came out."""
+def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
+    """Do the run and print what came out; ``name`` and ``arguments`` of the command are for telling how to go on.
+
+    Returns:
+        The exit code: 0, or 130 or 143 where Ctrl-C or SIGTERM ended the run.
+    """
     from gearnn.console import console_progress
-    from gearnn.pipeline import run
+    from gearnn.pipeline import RunExistsError, run
+    from gearnn.stopping import Stopped, stopping
 
-    with console_progress() as progress:
-        result = run(options.config, progress)
+    continued = f"gearnn {name} {' '.join(map(shlex.quote, (*arguments, *(() if options.config.resume else ('--resume',)))))}"
+    try:
+        with console_progress() as shown, stopping(shown) as progress:
+            result = run(options.config, progress)
+    except RunExistsError as error:
+        folder = error.args[0].split(": ")[0]
+        raise UserError(f"{folder}: continue it with `{continued}`, or choose another --out") from error
+    except Stopped as stopped:
+        print(f"{stopped}; go on from the last finished epoch with `{continued}`", file=sys.stderr)
+        return stopped.exit_code
     if options.json:
         print_json(result)
     else:

@@ -8,18 +8,30 @@ pickled dictionary; it is read by `load_batch`, which can build NumPy arrays and
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from types import FunctionType
+from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
 from gearnn.errors import UserError
+from gearnn.readers.audit import one_line
 from gearnn.readers.source import Part, Source
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
 _NAMES_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+_TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
+_MOST_TUPLES = 1000
+_MOST_MEMO = 2**20
+_NEEDLESS = (
+    *("DUP", "POP", "POP_MARK", "EMPTY_SET", "ADDITEMS", "FROZENSET", "NEXT_BUFFER", "READONLY_BUFFER"),
+    *("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"),
+)
 
 
 class _Layout(NamedTuple):
@@ -138,10 +150,13 @@ def load_batch(path: Path) -> Dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
+            _check_bounded(file)
+            file.seek(0)
             content = _ArraysOnly(file, encoding="bytes").load()
     except _RefusedError as error:
         raise UserError(
-            f"{path} is refused: it asks for Python's '{error}', which no CIFAR batch needs; get the data from its official page."
+            f"{path} is refused: it asks for Python's '{one_line(str(error))}', which no CIFAR batch needs; get the data "
+            "from its official page."
         ) from error
     except OSError:
         raise
@@ -160,6 +175,32 @@ class _RefusedError(Exception):
     pass
 
 
+def _check_bounded(file: BinaryIO) -> None:
+    """Read the operations without doing them, and refuse those with which a small file costs gigabytes, hours or the stack.
+
+    These are high numbers in the memo (it is an array), tuples within tuples many times over (hashing goes through all of
+    them), and lengths beyond the end of the file.
+    """
+    tuples, memo, before = 0, 0, ""
+    shared: Set[int] = set()
+    for operation, argument, _ in pickletools.genops(file):
+        name = operation.name
+        tuples += name in _TUPLES
+        if name in _NEEDLESS or tuples > _MOST_TUPLES:
+            raise pickle.UnpicklingError(name)
+        if name == "MEMOIZE" or name.endswith("PUT"):
+            index = memo if name == "MEMOIZE" else int(argument or 0)
+            if index > _MOST_MEMO:
+                raise pickle.UnpicklingError(name)
+            memo += name == "MEMOIZE"
+            if before in _TUPLES:
+                shared.add(index)
+        elif name.endswith("GET") and int(argument or 0) in shared:
+            raise pickle.UnpicklingError(name)
+        if name not in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "PROTO", "FRAME"):
+            before = name
+
+
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler for which every name but those of NumPy's array machinery is refused before it is looked up.
 
@@ -172,20 +213,22 @@ class _ArraysOnly(pickle.Unpickler):
         known = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         if known not in _STAND_INS:
             raise _RefusedError(f"{module}.{name}")
-        return _STAND_INS[known]
+        found = _STAND_INS[known]
+        # A function of its own for every use: a pickle can set the attributes of what it is given.
+        return (lambda *arguments: found(*arguments)) if isinstance(found, FunctionType) else found
 
 
 class _Dtype:
     """Stands in for ``numpy.dtype``: numbers only."""
 
     def __init__(self, spec: Any, *_flags: Any) -> None:
-        text = _text(spec)
+        text = _text(spec) if isinstance(spec, (str, bytes)) else "no text"
         if not re.fullmatch("[biuf][1248]", text):
             raise _RefusedError(f"numpy.dtype({text!r})")
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state: Tuple[Any, ...]) -> None:
-        if _text(state[1]) == ">":  # (version, byte order, ...); the rest is for records
+        if state[1] in (">", b">"):  # (version, byte order, ...); the rest is for records
             self.dtype = self.dtype.newbyteorder(">")
 
 

@@ -21,6 +21,7 @@ _SAMPLE = 64  # headers looked at before decoding
 # Below this many pixels an image takes longer in Python than in Pillow's C code: a second thread then only hides the
 # latency of the disk, and more of them wait for each other.
 _WORTH_MORE_THREADS = 256 * 256
+_IN_FLIGHT = 2**30  # bytes that all threads together may need for images being decoded, at 8 per pixel
 
 Images = Union[np.ndarray, List[Path]]
 
@@ -74,7 +75,8 @@ def choose_format(parts: Sequence[Images], image_size: Optional[int]) -> Tuple[F
     size = width if native else image_size or FALLBACK_SIZE
     pixels = np.median([header.width * header.height for header in headers]) if headers else 0
     workers = 2 if pixels < _WORTH_MORE_THREADS else min(8, max(2, os.cpu_count() or 2))
-    return Format(size, channels, native), workers
+    largest = max((header.width * header.height for header in headers), default=1)
+    return Format(size, channels, native), max(1, min(workers, _IN_FLIGHT // (8 * max(1, largest))))
 
 
 def decode(images: Images, form: Format, out: np.ndarray, progress: Progress, label: str, workers: int) -> Outcome:

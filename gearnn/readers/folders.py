@@ -91,6 +91,8 @@ def image_files(folder: Path) -> Tuple[List[Path], List[str]]:
                 # A link to nowhere stays in the list, to be named as unreadable; a pipe or device would block.
                 elif entry.is_file() or not os.path.exists(entry.path):  # noqa: PTH110
                     images.append(entry.path)
+                else:
+                    others.append(f"{entry.name} (a pipe, socket or device)")
     return [Path(image) for image in sorted(images)], sorted(others)
 
 
@@ -124,7 +126,7 @@ def _class_files(root: Path, notes: List[str], required: bool = True) -> ClassFi
         notes.append(f"{len(loose)} images directly in {readable(root.name)}/ have no class and are not used: {listed(loose)}")
     if others and files:
         unknown = [readable(name) for name in others]
-        notes.append(f"{len(others)} files in {readable(root.name)}/ are no images by their names: {listed(unknown)}")
+        notes.append(f"{len(others)} files in {readable(root.name)}/ are no images and not used: {listed(unknown)}")
     return files
 
 

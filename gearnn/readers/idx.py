@@ -84,6 +84,9 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
                     f"{path} is not an IDX file of bytes in {dimensions} dimensions (magic {magic}): download it again."
                 )
             expected = _product(shape)
+            # Deflate packs at most 1,032 to 1; more is announced only by a damaged header.
+            if expected > path.stat().st_size * (1040 if path.suffix == ".gz" else 1):
+                raise UserError(f"{path} does not hold the {expected:,} bytes that its header announces: download it again.")
             payload = file.read(expected + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({str(error) or type(error).__name__}): download it again.") from error

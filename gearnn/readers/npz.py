@@ -9,8 +9,10 @@ names the labels 0, 1, 2...; without it the labels are their own names. ``x_trai
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
@@ -64,16 +66,47 @@ def _file(path: Path) -> Optional[Path]:
 
 def _load(file: Path) -> Dict[str, np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            wanted = {"x", "y", "x_test", "y_test", "classes", *_ALIASES}
-            return {_ALIASES.get(name, name): archive[name] for name in archive.files if name in wanted}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
+        wanted = {"x", "y", "x_test", "y_test", "classes", *_ALIASES}
+        with zipfile.ZipFile(file) as archive:
+            sizes = [_announced(archive, info) for info in archive.infolist() if info.filename[:-4] in wanted]
+        if sum(sizes) > _memory():
+            raise MemoryError
+        with np.load(file, allow_pickle=False) as arrays:
+            return {_ALIASES.get(name, name): arrays[name] for name in arrays.files if name in wanted}
+    except MemoryError as error:
+        raise UserError(f"{file} announces more data than this machine's memory holds: give image files instead.") from error
+    except Exception as error:  # a damaged archive can fail in any way
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek to before the start
+            raise
         reason = (
             "it holds Python objects, which are never unpickled" if "pickle" in str(error) else "damaged, or not an .npz file"
         )
         raise UserError(f"{file} cannot be read ({reason}): write it again with np.savez(file, x=images, y=labels).") from error
-    except MemoryError as error:
-        raise UserError(f"{file} announces more data than this machine's memory holds: give image files instead.") from error
+
+
+def _announced(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Bytes of one member; its header is looked at before NumPy reserves memory by it."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+        start = member.tell()
+    if dtype.hasobject:
+        raise ValueError("needs pickle")
+    expected = dtype.itemsize
+    for side in shape:
+        expected *= int(side)
+    if expected < 0 or start + expected != info.file_size:
+        raise ValueError("the header does not fit the size")
+    return expected
+
+
+def _memory() -> int:
+    """Physical memory in bytes; where that is not told, no limit."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
 
 
 def _images(file: Path, name: str, arrays: Dict[str, np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -16,7 +17,7 @@ import numpy as np
 
 from gearnn.errors import UserError
 from gearnn.progress import Progress
-from gearnn.readers.decode import Format, FormatChangedError, Images, Outcome, choose_format, decode
+from gearnn.readers.decode import LARGEST, SMALLEST, Format, FormatChangedError, Images, Outcome, choose_format, decode
 
 _LABEL = "reading images"
 _VERSION = "1"  # part of every cache key: raise it when decoding changes
@@ -42,12 +43,14 @@ def store(
     Raises:
         UserError: the disk has no room for the file, or the cache folder cannot be written.
     """
-    form, workers = choose_format(parts, image_size)
-    while True:
-        try:
-            return _store(parts, form, workers, image_size, memory_limit_mb * 2**20, cache_dir, progress)
-        except FormatChangedError as change:
-            form = change.better
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on files that are damaged or too large: the outcome tells of those
+        form, workers = choose_format(parts, image_size)
+        while True:
+            try:
+                return _store(parts, form, workers, image_size, memory_limit_mb * 2**20, cache_dir, progress)
+            except FormatChangedError as change:
+                form = change.better
 
 
 def _store(
@@ -69,10 +72,10 @@ def _store(
         outcome = _decode_all(parts, form, out, progress, workers)
         return Stored(_split(out, counts, outcome), form, outcome, None)
     folder = _cache_folder(cache_dir) / _key(parts, image_size)
-    index = _read_index(folder)
+    index = _read_index(folder, shape[0])
     if index is None:
         _write(folder, parts, form, shape, progress, workers)
-        index = _read_index(folder)
+        index = _read_index(folder, shape[0])
         assert index is not None
     form = Format(*index["form"])
     outcome = Outcome([(row, reason) for row, reason in index["unreadable"]], Counter(index["modes"]))
@@ -81,17 +84,37 @@ def _store(
     return Stored(_cut(mapped, counts, outcome), form, outcome, folder)
 
 
-def _read_index(folder: Path) -> Optional[Dict[str, Any]]:
-    """What is known of the decoded images in ``folder``; None if they are not there or not whole."""
+def _read_index(folder: Path, total: int) -> Optional[Dict[str, Any]]:
+    """What is known of the ``total`` decoded images in ``folder``; None if they are not there or not whole."""
     try:
         index: Dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        whole = (folder / "images.u8").stat().st_size >= index["bytes"]
-    except (OSError, ValueError, KeyError):
+        whole = _sound(index, total) and (folder / "images.u8").stat().st_size >= index["bytes"]
+    except (OSError, ValueError, RecursionError):
         whole = False
     if whole:
         return index
     shutil.rmtree(folder, ignore_errors=True)
     return None
+
+
+def _sound(index: Any, total: int) -> bool:
+    """True if ``index`` is what `_write` writes for ``total`` images."""
+    try:
+        size, channels, native = index["form"]
+        rows = [row for row, _ in index["unreadable"]]
+        numbers = [size, channels, index["bytes"], *rows, *index["modes"].values()]
+        return (
+            all(type(number) is int and number >= 0 for number in numbers)
+            and SMALLEST <= size <= LARGEST
+            and channels in (1, 3)
+            and isinstance(native, bool)
+            and index["bytes"] == _bytes((total, channels, size, size))
+            and all(row < total for row in rows)
+            and all(one < other for one, other in zip(rows, rows[1:]))
+            and all(isinstance(reason, str) for _, reason in index["unreadable"])
+        )
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False
 
 
 def _write(folder: Path, parts: Sequence[Images], form: Format, shape: Tuple[int, ...], progress: Progress, workers: int) -> None:
@@ -125,7 +148,7 @@ def _write(folder: Path, parts: Sequence[Images], form: Format, shape: Tuple[int
         try:
             os.replace(partial, folder)  # noqa: PTH105
         except OSError:
-            if _read_index(folder) is None:  # else another process was faster, with the same content
+            if _read_index(folder, shape[0]) is None:  # else another process was faster, with the same content
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -175,7 +198,7 @@ def _key(parts: Sequence[Images], image_size: Optional[int]) -> str:
             try:
                 status = path.stat()
                 digest.update(f"|{status.st_size}|{status.st_mtime_ns}|".encode())
-            except OSError:
+            except (OSError, ValueError):  # a name that no file can have
                 digest.update(b"|missing|")
     return digest.hexdigest()
 

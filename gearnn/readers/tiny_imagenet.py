@@ -50,7 +50,11 @@ def read(path: Path) -> Source:
 def _wnids(path: Path) -> List[str]:
     listing = path / "wnids.txt"
     if listing.is_file():
-        return sorted(set(listing.read_text(encoding="utf-8").split()))
+        wnids = sorted(set(listing.read_text(encoding="utf-8", errors="replace").split()))
+        for wnid in wnids:
+            if Path(wnid).name != wnid or wnid == ".." or "\0" in wnid or len(wnid) > 64:
+                raise UserError(f"{listing} names the class {wnid[:40]!r}, which is no WordNet id: unpack the data again.")
+        return wnids
     return [folder.name for folder in subfolders(path / "train")]
 
 
@@ -64,7 +68,7 @@ def _annotated(val: Path, index: Dict[str, int]) -> Tuple[List[Path], List[int]]
         if len(fields) < 2:
             raise UserError(f"Line {number} of {listing} is not 'file<TAB>class': unpack the data again.")
         if fields[1] not in index:
-            raise UserError(f"Line {number} of {listing} names the class '{fields[1]}', which train/ does not have.")
+            raise UserError(f"Line {number} of {listing} names the class '{fields[1][:40]}', which train/ does not have.")
         rows.append((Path(fields[0]).name, index[fields[1]]))
     rows.sort()
     return [val / "images" / name for name, _ in rows], [label for _, label in rows]

@@ -8,10 +8,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gearnn.checkpoint import Progression, State, load_checkpoint, save_checkpoint
+from gearnn.checkpoint import (
+    Progression,
+    State,
+    checkpoint_path,
+    load_checkpoint,
+    load_state,
+    network_path,
+    previous_path,
+    save_checkpoint,
+    save_state,
+)
 from gearnn.errors import UserError
 from gearnn.models import scaled_widths
-from gearnn.network import Card
+from gearnn.network import Card, save_network
 
 CARD = Card("vgg19", scaled_widths("vgg19", 1 / 16), ("a", "b"), (0.5,), (0.2,), 32, 1)
 
@@ -58,3 +68,44 @@ def test_a_failed_write_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="No space left on device.*free some space"):
         save_checkpoint(tmp_path / "last.safetensors", State(CARD.build(), {}, {}, CARD, Progression()))
     assert list(tmp_path.iterdir()) == []
+
+
+def _saved(folder: Path, epochs: int) -> None:
+    torch.manual_seed(0)
+    for epoch in range(epochs):
+        save_state(folder, State(CARD.build(), {}, {}, CARD, Progression(epoch=epoch)))
+
+
+@pytest.mark.parametrize("fault", ["torn", "altered", "missing"])
+def test_the_one_before_takes_the_place_of_one_that_cannot_be_used(fault: str, tmp_path: Path) -> None:
+    _saved(tmp_path, 3)
+    path = checkpoint_path(tmp_path)
+    content = path.read_bytes()
+    if fault == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-100] if fault == "torn" else content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    with pytest.warns(UserWarning, match="went on from the one before"):
+        state = load_state(tmp_path)
+    assert state.progression.epoch == 1
+    assert len(state.progression.remarks) == 1
+    assert load_state(tmp_path).progression.epoch == 1  # it is the last one now
+
+
+def test_neither_can_be_used(tmp_path: Path) -> None:
+    _saved(tmp_path, 2)
+    for path in (checkpoint_path(tmp_path), previous_path(tmp_path)):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="neither of its checkpoints can be used"):
+        load_state(tmp_path)
+
+
+def test_a_kept_network_that_was_altered_is_noticed(tmp_path: Path) -> None:
+    network = network_path(tmp_path, "seed")
+    save_network(network, CARD.build(), CARD)
+    for phases in ([], [{"name": "seed", "keeps": "seed"}]):
+        save_state(tmp_path, State(CARD.build(), {}, {}, CARD, Progression(phases=phases)))
+    content = network.read_bytes()
+    network.write_bytes(content[:-9] + bytes([content[-9] ^ 4]) + content[-8:])
+    with pytest.warns(UserWarning, match="seed.safetensors has been altered"):
+        assert load_state(tmp_path).progression.phases == []

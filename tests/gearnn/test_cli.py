@@ -94,7 +94,7 @@ def test_a_preset_on_the_demo_is_that_preset(monkeypatch: pytest.MonkeyPatch) ->
     from gearnn.presets import preset
 
     seen = []
-    monkeypatch.setattr(demo, "execute", lambda options: seen.append(options.config) or 0)
+    monkeypatch.setattr(demo, "execute", lambda options, *called: seen.append(options.config) or 0)
     assert _exit_code(["demo", "--preset", "quick"]) == 0
     assert _exit_code(["demo"]) == 0
     assert [config.epochs for config in seen] == [preset("quick").epochs, preset("demo").epochs]

@@ -31,7 +31,7 @@ def write(root, counts, shape=(16, 16, 3)):
     for label, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
         for number in range(count):
-            pixels = noise(*shape, seed=number)
+            pixels = noise(*shape, seed=1000 * len(root.name) + number)  # train and test differ
             pixels[0, 0] = label if len(shape) == 2 else (label, number, 0)
             Image.fromarray(pixels).save(root / name / f"{number:03d}.png")
     return root
@@ -318,3 +318,41 @@ def test_cifar10(cifar10_dir):
     # The published statistics of CIFAR-10.
     np.testing.assert_allclose(data.mean, (0.4914, 0.4822, 0.4465), atol=0.01)
     np.testing.assert_allclose(data.std, (0.247, 0.243, 0.261), atol=0.01)
+
+
+def test_fail_names_the_first_unreadable_file(folders):
+    for name in ("bee/003.png", "ant/004.png"):
+        (folders / "train" / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"train/ant/004\.png \(empty file\) of .*--on-bad-image skip") as error:
+        load_data(folders, on_bad_image="fail")
+    assert "003" not in str(error.value)
+    with pytest.raises(UserError, match="give 'skip' or 'fail'"):
+        load_data(folders, on_bad_image="ask")
+
+
+def test_every_skipped_file_is_named(tmp_path):
+    x = write(tmp_path / "d", {f"c{label}": 200 for label in range(4)})
+    for number in range(8):
+        (x / "c0" / f"{number:03d}.png").write_bytes(b"")
+    notes = " | ".join(load_data(x).notes)
+    assert all(f"c0/{number:03d}.png (empty file)" in notes for number in range(8))
+
+
+def test_leaks_and_line_breaks_in_names(folders):
+    odd = folders / "train" / "ant" / "line\nbreak.png"
+    odd.write_bytes((folders / "test" / "bee" / "001.png").read_bytes())
+    leak = next(note for note in load_data(folders).notes if "also in the training set" in note)
+    assert leak.startswith("1 of 12 test images")
+    assert leak.endswith("test/bee/001.png = train/ant/line\\nbreak.png")
+    odd.write_bytes(b"")
+    (folders / "train" / "cow" / "000.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"line\\nbreak\.png") as error:
+        load_data(folders)
+    assert "\n" not in str(error.value)
+
+
+def test_pillow_does_not_warn_in_its_own_words(folders, recwarn, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 300)
+    Image.fromarray(noise(20, 20, 3)).save(folders / "train" / "ant" / "large.png")
+    assert "more than the safe 300 pixels" in " ".join(load_data(folders).notes)
+    assert not recwarn.list

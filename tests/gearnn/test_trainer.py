@@ -12,7 +12,7 @@ import torch
 
 from gearnn import phases as phases_module
 from gearnn import trainer as trainer_module
-from gearnn.checkpoint import load_checkpoint
+from gearnn.checkpoint import checkpoint_path, load_checkpoint, network_path
 from gearnn.config import Budget, RunConfig
 from gearnn.data import Dataset
 from gearnn.errors import UserError
@@ -20,7 +20,7 @@ from gearnn.network import load_network
 from gearnn.phases import phases_of
 from gearnn.progress import no_progress
 from gearnn.timing import TimeBudget
-from gearnn.trainer import Trainer, checkpoint_path, network_path
+from gearnn.trainer import Trainer
 
 CPU = torch.device("cpu")
 

@@ -233,3 +233,18 @@ def test_python_batches_with_wrong_content(tmp_path, data, labels):
         (tmp_path / name).write_bytes(pickle.dumps({"data": data, "labels": labels}, 2))
     with pytest.raises(UserError, match="data_batch_1"):
         cifar.read(tmp_path)
+
+
+BOMBS = {
+    "memo": b"\x80\x02}r\xff\xff\xff\xff.",
+    "length": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
+    "shared tuples": b"\x80\x02}K\1K\1\x86q\0" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(60)) + b"K\1s.",
+    "deep tuples": b"\x80\x02}K\1" + b"\x85" * 1_000_000 + b"K\1s.",
+}
+
+
+@pytest.mark.parametrize("name", list(BOMBS))
+def test_bombs_are_not_set_off(tmp_path, name):
+    (tmp_path / "batch").write_bytes(BOMBS[name])
+    with pytest.raises(UserError, match="not a CIFAR batch"):
+        cifar.load_batch(tmp_path / "batch")

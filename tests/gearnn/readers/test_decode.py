@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,3 +97,17 @@ def test_progress_comes_about_once_per_percent_and_ends(files):
     assert calls[-1] == ("reading", 1000, 1000)
     assert 90 <= len(calls) <= 110
     assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    paths = [tmp_path / "pipe.jpg", tmp_path / ("n" * 300 + ".jpg"), tmp_path / "zero\0.jpg"]
+    outcome = decode(paths, Format(16, 3, True), np.zeros((3, 3, 16, 16), np.uint8), no_progress, "reading", 1)
+    assert [row for row, _ in outcome.unreadable] == [0, 1, 2]
+    assert outcome.unreadable[0][1] == "not a regular file"
+
+
+def test_fewer_threads_where_images_are_huge(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    Image.new("1", (8000, 8000)).save(tmp_path / "huge.png")
+    assert choose_format([[tmp_path / "huge.png"]], None)[1] == 2

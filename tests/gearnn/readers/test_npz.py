@@ -115,3 +115,19 @@ def test_folder_with_one_file(tmp_path):
     assert len(npz.read(tmp_path).train) == 6
     (tmp_path / "second.npz").write_bytes(b"")
     assert not npz.matches(tmp_path)
+
+
+def test_a_header_that_announces_more_than_there_is(tmp_path):
+    file = save(tmp_path, x=noise(6, 20, 20), y=Y)
+    content = file.read_bytes()
+    assert content.count(b"(6, 20, 20), }   ") == 1
+    file.write_bytes(content.replace(b"(6, 20, 20), }   ", b"(600000,20,20),} "))
+    with pytest.raises(UserError, match="damaged"):
+        npz.read(file)
+
+
+def test_more_than_the_memory_is_not_unpacked(tmp_path, monkeypatch):
+    file = save(tmp_path, x=noise(6, 20, 20), y=Y)
+    monkeypatch.setattr(npz, "_memory", lambda: 2000)
+    with pytest.raises(UserError, match="more data than this machine's memory holds"):
+        npz.read(file)
