@@ -137,9 +137,10 @@ def torture(name: str, kills: int, seed: int, folder: Path) -> Dict[str, Any]:
     config, trace = dataclasses.replace(CONFIGS[name], seed=seed), folder / "trace"
     attempt(dataclasses.replace(config, out=folder / "whole"), trace, context, [], None)
     timeline, whole = events_of(trace), outcome(folder / "whole")
-    cut, struck = dataclasses.replace(config, out=folder / "cut"), []
-    for target in instants(timeline, kills, random.Random(seed)):
-        if attempt(cut, trace, context, timeline, target):
+    cut, struck, draw = dataclasses.replace(config, out=folder / "cut"), [], random.Random(seed)
+    # A run may end before an instant comes: it is measured anew when resumed, and killed then.
+    for target in (*instants(timeline, kills, draw), *instants(timeline, kills, draw)):
+        if len(struck) < kills and attempt(cut, trace, context, timeline, target):
             last = (events_of(trace) or [(0.0, "start", 0)])[-1]
             metrics = folder / "cut" / "metrics.jsonl"
             told = len(metrics.read_text(encoding="utf-8").splitlines()) if metrics.exists() else 0
