@@ -137,7 +137,8 @@ def torture(name: str, kills: int, seed: int, folder: Path) -> Dict[str, Any]:
     config, trace = dataclasses.replace(CONFIGS[name], seed=seed), folder / "trace"
     attempt(dataclasses.replace(config, out=folder / "whole"), trace, context, [], None)
     timeline, whole = events_of(trace), outcome(folder / "whole")
-    cut, struck, draw = dataclasses.replace(config, out=folder / "cut"), [], random.Random(seed)
+    cut, draw = dataclasses.replace(config, out=folder / "cut"), random.Random(seed)
+    struck: List[Dict[str, Any]] = []
     # A run may end before an instant comes: it is measured anew when resumed, and killed then.
     for target in (*instants(timeline, kills, draw), *instants(timeline, kills, draw)):
         if len(struck) < kills and attempt(cut, trace, context, timeline, target):
