@@ -21,7 +21,7 @@ PRESETS = {
             grower="variance_transfer",
             init="identity",
             standardize=True,
-            epochs=Epochs(seed=14, regrow=0, era=92),
+            epochs=Epochs(seed=14, regrow=0, era=107),
             augmentation=Augmentation(views=1, clean_view=False),
             optimizer=Optimizer(kind="muon", relative_rate=0.02, schedule="hold"),
         ),
