@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint types gpu-check clean
+.PHONY: demo test lint types audit gpu-check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gearnn demo --out $(OUT) $(if $(wildcard $(OUT)/config.json),--resume)
 
 test: $(VENV)/.compilers lint types
 	$(BIN)/pytest
+
+# Known faults of what is pinned; says so and goes on where the auditor or its database cannot be reached.
+audit:
+	.ci/audit $(PYTHON)
 
 # On a machine with a GPU: every GPU test, then the benchmarks, into benchmarks/results/<gpu>.json. GPU_PYTHON may name an
 # interpreter that has torch, CuPy and numba-cuda already.
@@ -29,10 +33,10 @@ types: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable $(abspath $(BIN))/python -p gearnn
 
-$(VENV)/.installed: requirements.txt pyproject.toml setup.py
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=21.3,<26'
-	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
 # CUDA's compilers and TensorRT-RTX's builder, which need no GPU or driver, for the tests.

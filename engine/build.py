@@ -16,6 +16,7 @@ import numpy as np
 from gearnn.engine import cuda_driver, tensorrt_api
 from gearnn.engine.build_checks import Batch, check_options, needs_calibration, profile_shapes
 from gearnn.engine.build_tensorrt import Network, Settings, configure, parse, serialize, set_workspace
+from gearnn.engine.checked_onnx import checked_onnx
 from gearnn.engine.dla import check_dla, use_dla
 from gearnn.engine.errors import EngineError
 from gearnn.engine.files import replacing
@@ -194,8 +195,8 @@ def _target(trt: TensorRT, compute_capability: Optional[str]) -> _Target:
 
 def _read(onnx: Path) -> Tuple[bytes, OnnxFile]:
     try:
-        content = onnx.read_bytes()
-        return content, read_onnx(content)
+        facts = read_onnx(onnx.read_bytes())
+        return checked_onnx(onnx), facts
     except OSError as error:
         raise EngineError(f"cannot read {onnx} ({error.strerror or error}): check the path") from error
     except ValueError as error:

@@ -14,16 +14,19 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, Mapping, Sequence, Set, Tuple, Union
 
-from gearnn.engine.errors import EngineError
+from gearnn.engine.errors import EngineError, printable, reason
 from gearnn.engine.files import replacing
+from gearnn.engine.json_text import parse_json
 from gearnn.engine.manifest import PRECISIONS, manifest_path, sha256_of
 
 INDEX, LABELS, CARD = "bundle.json", "labels.txt", "MODEL_CARD.md"
 FORMAT = 1
 _LARGEST_INDEX = 1 << 22
 _LARGEST = 1 << 32  # bytes unpacked
+_MOST = 64  # files
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA may ask for gigabytes of memory
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Bundle:
     def checked(self, name: str) -> Path:
         """The path of a file whose checksum was compared; raises EngineError if it is not what it was."""
         path = self.folder / name
+        _check_regular(path)
         found = sha256_of(path)
         if found != self.checksums.get(name):
             wanted = self.checksums.get(name, "none")
@@ -180,10 +184,12 @@ def read_bundle(folder: Path) -> Bundle:
         EngineError: if there is no index, or it does not hold what it must.
     """
     path = folder / INDEX
+    if path.exists():
+        _check_regular(path)
     try:
         if path.stat().st_size > _LARGEST_INDEX:
             raise ValueError("it is too large")
-        return _parse(folder, json.loads(path.read_text(encoding="utf-8")))
+        return _parse(folder, parse_json(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise EngineError(
             f"{folder} is not a bundle ({INDEX}: {error.strerror or error}): make one with gearnn bundle RUN"
@@ -196,15 +202,20 @@ def _parse(folder: Path, content: Any) -> Bundle:
     if content["format"] != FORMAT:
         raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
     classes, size, channels = tuple(content["classes"]), content["input"]["size"], content["input"]["channels"]
+    if len({name.casefold() for name in content["files"]}) != len(content["files"]):
+        raise ValueError("two of its files differ in capitals only")
     checksums = {name: entry["sha256"] for name, entry in content["files"].items()}
     precisions = {name: dict(facts) for name, facts in content["precisions"].items()}
-    plain = all(_is_plain(name) and isinstance(digest, str) for name, digest in checksums.items())
+    for facts in precisions.values():
+        if facts.get("reason"):
+            facts["reason"] = printable(str(facts["reason"]))
+    plain = all(_is_plain(name) and isinstance(digest, str) and digest.isalnum() for name, digest in checksums.items())
     known = all(name in PRECISIONS and facts["file"] in checksums for name, facts in precisions.items())
     if not (plain and known and content["default"] in precisions):
         raise ValueError("its files or precisions are not what they must be")
     if not (classes and all(isinstance(label, str) for label in classes) and isinstance(content["name"], str)):
         raise ValueError("its classes are not what they must be")
-    if type(size) is not int or not 1 <= size <= 1 << 14 or channels not in (1, 3):
+    if type(size) is not int or not 1 <= size <= 1 << 14 or type(channels) is not int or channels not in (1, 3):
         raise ValueError("its input is not what it must be")
     return Bundle(folder, content["name"], classes, channels, size, content["default"], precisions, checksums)
 
@@ -212,25 +223,52 @@ def _parse(folder: Path, content: Any) -> Bundle:
 def _unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
-                raise EngineError(f"{path} unpacks to more than {_LARGEST >> 30} GiB, as no bundle does: do not use it")
-            for entry in archive.infolist():
-                kind = stat.S_IFMT(entry.external_attr >> 16)
-                if not _is_plain(entry.filename) or kind not in (0, stat.S_IFREG):
+            entries = archive.infolist()
+            if len(entries) > _MOST or sum(entry.file_size for entry in entries) > _LARGEST:
+                limits = f"more than {_LARGEST >> 30} GiB or {_MOST} files"
+                raise EngineError(f"{path} unpacks to {limits}, as no bundle does: do not use it")
+            seen: Set[str] = set()
+            for entry in entries:
+                kind, folded = stat.S_IFMT(entry.external_attr >> 16), entry.filename.casefold()
+                odd = not _is_plain(entry.filename) or kind not in (0, stat.S_IFREG) or entry.compress_type not in _PACKED
+                if odd or entry.flag_bits & 1:
                     raise EngineError(f"{path} holds {entry.filename!r}, which no bundle does: do not use it")
+                if folded in seen:
+                    raise EngineError(f"{path} holds {entry.filename!r} twice (capitals aside): do not use it")
+                seen.add(folded)
                 with archive.open(entry) as source, (folder / entry.filename).open("xb") as target:
                     shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise EngineError(f"{path} is not a readable zip file ({error}): copy the bundle again") from error
+    except EngineError:
+        raise
     except OSError as error:
         raise EngineError(
             f"cannot unpack {path} ({error.strerror or error}): check the path and the space in {folder.parent}"
         ) from error
+    except Exception as error:  # zipfile, zlib and struct have many words for damage
+        raise EngineError(f"{path} is not a readable zip file ({reason(error)}): copy the bundle again") from error
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse links, which may lead out of the bundle, and pipes and devices, which may never end."""
+    try:
+        kind = stat.S_IFMT(path.lstat().st_mode)
+    except OSError as error:
+        raise EngineError(f"cannot read {path} ({error.strerror or error}): copy the bundle again") from error
+    if kind != stat.S_IFREG:
+        raise EngineError(f"{path} is not a regular file, as all in a bundle are: copy the bundle again, without links")
 
 
 def _is_plain(name: str) -> bool:
     """A file's bare name: no folder, no drive, nothing hidden."""
-    return name == Path(name).name and "\\" not in name and ":" not in name and not name.startswith(".") and "\0" not in name
+    return (
+        bool(name)
+        and name.isprintable()
+        and name == Path(name).name
+        and "\\" not in name
+        and ":" not in name
+        and not name.startswith(".")
+        and "\0" not in name
+    )
 
 
 def _one_line(label: str) -> str:

@@ -9,8 +9,13 @@ class EngineError(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """Text from outside, fit for a sentence on a terminal: what would end the line or control the terminal is replaced by "�"."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
 def reason(error: BaseException) -> str:
     """The first line of another library's error, short enough to quote inside a sentence."""
     lines = str(error).strip().splitlines()
-    text = lines[0].strip().rstrip(".:") if lines else type(error).__name__
+    text = printable(lines[0].strip().rstrip(".:")) if lines else type(error).__name__
     return text if len(text) <= 200 else text[:200] + "…"

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from gearnn.engine.errors import EngineError
+from gearnn.engine.errors import EngineError, printable
 from gearnn.engine.files import write_bytes
+from gearnn.engine.json_text import parse_json
 
 FORMAT = 1
 RUNTIMES = ("onnxruntime", "tensorrt", "tensorrt_rtx")
@@ -111,9 +112,11 @@ def read_manifest(engine: Union[str, Path]) -> Manifest:
     """
     path = manifest_path(engine)
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         return _parse(content)
@@ -217,8 +220,10 @@ def _parse(content: Dict[str, Any]) -> Manifest:
     values: Dict[str, Any] = {entry.name: content[entry.name] for entry in fields(Manifest)}
     for name in _TEXTS:
         _expect(isinstance(values[name], str), name)
+        values[name] = printable(values[name])
     for name in ("onnx_sha256", "calibration_sha256", "compute_capability", "gpu"):
         _expect(values[name] is None or isinstance(values[name], str), name)
+        values[name] = None if values[name] is None else printable(values[name])
     for name in ("input_shape", "output_shape", "batch"):
         values[name] = _sizes(values[name], name)
     _expect(values["batch"] is None or len(values["batch"]) == 3, "batch")

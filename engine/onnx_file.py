@@ -33,13 +33,13 @@ def read_onnx(content: bytes) -> OnnxFile:
         ValueError: if it is not a protocol-buffers message with a graph in it.
     """
     metadata, nodes, graphs = {}, [], 0
-    for number, value in _fields(memoryview(content)):
+    for number, value in fields(memoryview(content)):
         if number == _METADATA and isinstance(value, memoryview):
             entry = _strings(value)
             metadata[entry.get(_KEY, "")] = entry.get(_VALUE, "")
         elif number == _GRAPH and isinstance(value, memoryview):
             graphs += 1
-            for part, node in _fields(value):
+            for part, node in fields(value):
                 if part == _NODE and isinstance(node, memoryview):
                     names = _strings(node, (_NAME, _KIND))
                     nodes.append((names.get(_NAME, ""), names.get(_KIND, "")))
@@ -51,18 +51,18 @@ def read_onnx(content: bytes) -> OnnxFile:
 def _strings(message: memoryview, wanted: Tuple[int, ...] = (_KEY, _VALUE)) -> Dict[int, str]:
     return {
         number: bytes(value).decode("utf-8", errors="replace")
-        for number, value in _fields(message)
+        for number, value in fields(message)
         if number in wanted and isinstance(value, memoryview)
     }
 
 
-def _fields(message: memoryview) -> Iterator[Tuple[int, Union[int, memoryview]]]:
-    """Number and value of each field: a view of the bytes, or the number of a varint."""
+def fields(message: memoryview) -> Iterator[Tuple[int, Union[int, memoryview]]]:
+    """Number and value of each field of a message: a view of the bytes, or the number of a varint; raises ValueError."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
         number, kind = tag >> 3, tag & 7
-        if number == 0:
+        if number == 0 or tag >> 32:  # others may read only 32 bits of it, and so another number
             raise ValueError("it is not a protocol-buffers message")
         value: Union[int, memoryview]
         if kind == _VARINT:

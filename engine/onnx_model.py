@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple, Union
 
+from gearnn.engine.checked_onnx import checked_onnx
 from gearnn.engine.errors import EngineError, reason
 from gearnn.engine.files import write_bytes
 
@@ -39,10 +40,9 @@ def load_checked(path: Union[str, Path]) -> onnx.ModelProto:
     """
     onnx = import_onnx()
     path = Path(path)
-    if not path.is_file():
-        raise EngineError(f"there is no ONNX file {path}: check the path, or write one with gearnn export")
+    content = checked_onnx(path)
     try:
-        model = onnx.load(str(path))
+        model = onnx.load_model_from_string(content)
         onnx.checker.check_model(model)
         return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except Exception as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from gearnn.engine.checked_onnx import checked_onnx
 from gearnn.engine.errors import EngineError, reason
 from gearnn.engine.module_paths import module_path
 
@@ -111,8 +112,9 @@ class _Graph:
         except ImportError as error:
             raise EngineError(f"comparing layer by layer needs the onnx package ({reason(error)}): pip install onnx") from error
         self.path = path
+        content = checked_onnx(path)
         try:
-            self._model = onnx.load(str(path))
+            self._model = onnx.load_model_from_string(content)
         except Exception as error:
             raise EngineError(f"{path} is not a readable ONNX file ({reason(error)}): export it again") from error
         graph = self._model.graph

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ import numpy as np
 from gearnn.engine.bundle import Bundle, is_bundle, open_bundle
 from gearnn.engine.errors import EngineError
 from gearnn.engine.images import UnreadableImageError, fit_array, read_image
+from gearnn.engine.json_text import parse_json
 from gearnn.engine.manifest import manifest_path, read_manifest
 from gearnn.engine.runtimes import Runtime, load_runtime
 
@@ -177,7 +177,7 @@ def _built_here(bundle: Bundle, precision: str) -> Optional[Path]:
 
 def _labels(runtime: Runtime) -> Tuple[str, ...]:
     try:
-        labels = json.loads(runtime.metadata["classes"])
+        labels = parse_json(runtime.metadata["classes"])
         if not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
             raise ValueError
     except (KeyError, ValueError) as error:

@@ -24,6 +24,7 @@ from gearnn.precisions import convert
 from gearnn.progress import Progress, no_progress
 from gearnn.robustness import benchmark_models
 from gearnn.robustness.corruptions import SEVERITIES
+from gearnn.run_facts import check_result, check_types
 
 _WORTH = 0.9  # another precision becomes the default where it takes less than this share of FP32's time
 _SAME = 0.005  # of the clean accuracy, between two measurements of one network on the same images
@@ -74,6 +75,8 @@ def bundle_run(run: Path, out: Path, options: BundleOptions, progress: Progress 
     """
     options = replace(options, precisions=_checked(options.precisions))
     config, result = read_json(run / "config.json"), read_json(run / "result.json")
+    check_types(config, run / "config.json", needed=("seed",))
+    check_result(result, run / "result.json")
     dataset = _data(run, config, result, options, progress)
     seed = config["seed"] if options.seed is None else options.seed
     with tempfile.TemporaryDirectory(prefix="gearnn-precisions-") as scratch:

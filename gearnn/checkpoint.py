@@ -12,7 +12,9 @@ from typing import Any, Dict, List
 
 from torch import Tensor, nn
 
+from gearnn.engine.errors import reason
 from gearnn.engine.files import UNFINISHED, flush_folder
+from gearnn.engine.json_text import parse_json
 from gearnn.errors import UserError
 from gearnn.network import Card, load_network, read_tensors, write_tensors
 
@@ -81,12 +83,27 @@ def load_checkpoint(path: Path) -> State:
     tensors, metadata = read_tensors(path)
     try:
         card = Card.from_metadata(metadata)
-        progression = Progression(**json.loads(metadata["progression"]))
-        model = card.build()
-        model.load_state_dict(_part(tensors, "model."))
+        progression = _progression(metadata["progression"])
+        model = card.rebuild(_part(tensors, "model."))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} is not a checkpoint of this tool ({error}): delete the run folder and start anew") from error
+        raise UserError(
+            f"{path} is not a checkpoint of this tool ({reason(error)}): delete the run folder and start anew"
+        ) from error
     return State(model, _part(tensors, "momentum."), _part(tensors, "newborn."), card, progression)
+
+
+def _progression(text: str) -> Progression:
+    """A progression out of JSON, every field of its type; raises TypeError or ValueError."""
+    found, blank = Progression(**parse_json(text)), vars(Progression())
+    kinds = {name: (int, float) if isinstance(value, float) else (type(value),) for name, value in blank.items()}
+    fits = all(type(value) in kinds[name] for name, value in vars(found).items())
+    rows = (*found.metrics, *found.phases, *found.steps) if fits else (None,)
+    if not all(isinstance(row, dict) for row in rows) or min(found.phase, found.epoch) < 0:
+        raise ValueError("its progression is not what it must be")
+    for name in (record["keeps"] for record in found.phases if record.get("keeps")):
+        if not isinstance(name, str) or Path(name).name != name or name.startswith(".") or not name.isprintable():
+            raise ValueError("a network in it has a name that is no file's")
+    return found
 
 
 def checkpoint_path(folder: Path) -> Path:

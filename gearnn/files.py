@@ -9,7 +9,10 @@ from typing import Any, Iterator
 
 from gearnn.engine import files
 from gearnn.engine.errors import EngineError
+from gearnn.engine.json_text import parse_json
 from gearnn.errors import UserError
+
+_LARGEST = 1 << 28  # bytes of a JSON file: ours have some hundred thousand
 
 
 @contextmanager
@@ -44,7 +47,11 @@ def read_json(path: Path) -> Any:
         UserError: if the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
+        if path.exists() and path.stat().st_size > _LARGEST:
+            raise ValueError("it is too large")
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error}): is it a run folder?") from error
     except ValueError as error:

@@ -33,7 +33,7 @@ def model_card(
         *(_row(name, entry, name == default) for name, entry in facts.items()),
     ]
     parts: List[str] = [
-        f"# {result['arch']}, {result['params_final']:,} parameters, grown by GEARnn",
+        f"# {_plain(result['arch'])}, {result['params_final']:,} parameters, grown by GEARnn",
         f"Tells {len(classes)} classes apart in {colour} images of {size}×{size} pixels: {shown}.",
         "## Figures",
         "\n".join(table),
@@ -41,12 +41,14 @@ def model_card(
         "generated corruptions with CIFAR-10-C's parameters. Latency on "
         f"{_plain(conditions['device']['name'])} with {_threads(conditions['threads'])}: another device has another. "
         f"The precision used unless told otherwise is **{default}**.",
-        "\n".join(f"- {name} is not ready: {entry['reason']}." for name, entry in facts.items() if not entry["ready"]),
+        "\n".join(
+            f"- {name} is not ready: {_plain(str(entry['reason']))}." for name, entry in facts.items() if not entry["ready"]
+        ),
         "## Data",
         f"Trained on {data['n_train']:,} images of {_plain(data['name'])} ({_plain(data['source'])}), tested on others of it. "
         + " ".join(f"{_plain(note)}." for note in data["notes"]),
         "## Training",
-        f"Method {result['method']}, preset {result['preset']}, seed {result['seed']}: a network of "
+        f"Method {_plain(result['method'])}, preset {_plain(result['preset'])}, seed {result['seed']}: a network of "
         f"{result['params_seed']:,} parameters was trained, grown, and made robust by ERA, all on one device.",
         "## Limits",
         "The network names one of its classes for every picture, also for one that shows none of them. It was not examined for "
@@ -68,5 +70,7 @@ def _threads(count: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names come from folders: nothing in them may start a tag, a table cell or a new line."""
-    return " ".join(text.replace("<", "‹").replace(">", "›").replace("|", "¦").replace("`", "'").split())
+    """Names come from folders: nothing in them may start a tag, a link, a picture, a table cell or a new line."""
+    for sign, other in (("<", "‹"), (">", "›"), ("|", "¦"), ("`", "'"), ("[", "⟦"), ("]", "⟧")):
+        text = text.replace(sign, other)
+    return " ".join(text.split())

@@ -8,14 +8,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gearnn.engine.errors import reason
+from gearnn.engine.json_text import parse_json
 from gearnn.errors import UserError
 from gearnn.files import replacing
 from gearnn.models import create_model, deployable
 from gearnn.seal import is_whole, sealed, settle
+
+_LARGEST_SIZE = 1 << 20  # of a width, an image's side, a mean
+_LONGEST_NAME = 100
+_LARGEST_HEADER = 1 << 26  # bytes: ours have some ten thousand
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,39 @@ class Card:
     def from_metadata(metadata: Dict[str, str]) -> Card:
         """Inverse of `to_metadata`; raises KeyError, TypeError or ValueError for a header that is not ours."""
         names = [name for name in Card.__dataclass_fields__ if name in metadata or name != "standardize"]  # newer than the others
-        values: Dict[str, Any] = {name: json.loads(metadata[name]) for name in names}
+        values: Dict[str, Any] = {name: parse_json(metadata[name]) for name in names}
         fields: Dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        return Card(**fields)
+        card = Card(**fields)
+        card.check()
+        return card
+
+    def check(self) -> None:
+        """Raise ValueError if a field is of another type, or absurd."""
+        sizes = (*self.widths, self.image_size, self.in_chans) if isinstance(self.widths, tuple) else (None,)
+        sized = all(type(size) is int and 1 <= size <= _LARGEST_SIZE for size in sizes)
+        named = isinstance(self.classes, tuple) and bool(self.classes) and all(isinstance(name, str) for name in self.classes)
+        known = isinstance(self.arch, str) and len(self.arch) <= _LONGEST_NAME and isinstance(self.standardize, bool)
+        moments = [values for values in (self.mean, self.std) if isinstance(values, tuple) and len(values) == self.in_chans]
+        real = all(type(value) in (int, float) and abs(value) <= _LARGEST_SIZE for values in moments for value in values)
+        if not (sized and named and known and len(moments) == 2 and real and min(self.std) > 0):
+            raise ValueError("its header is not what it must be")
 
     def build(self) -> nn.Module:
         """An untrained network of this shape, on normalised images."""
         return create_model(self.arch, len(self.classes), self.widths, self.in_chans, standardize=self.standardize)
+
+    def rebuild(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """The network with these weights; raises ValueError or RuntimeError if they are not its own.
+
+        Shapes are compared before memory is taken for the network: a header can ask for any amount.
+        """
+        with torch.device("meta"):
+            wanted = {name: tensor.shape for name, tensor in self.build().state_dict().items()}
+        if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+            raise ValueError("its tensors are not those that its header speaks of")
+        model = self.build()
+        model.load_state_dict(dict(tensors))
+        return model
 
 
 def save_network(path: Path, model: nn.Module, card: Card) -> None:
@@ -62,10 +95,11 @@ def load_network(path: Path) -> Tuple[nn.Module, Card]:
     tensors, metadata = read_tensors(path)
     try:
         card = Card.from_metadata(metadata)
-        model = card.build()
-        model.load_state_dict(tensors)
+        model = card.rebuild(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold a network written by this tool ({error}): train or export it again") from error
+        raise UserError(
+            f"{path} does not hold a network written by this tool ({reason(error)}): train or export it again"
+        ) from error
     return model.eval(), card
 
 
@@ -125,11 +159,22 @@ def read_tensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, str]]:
     if not path.is_file():
         raise UserError(f"there is no file {path}: check the path")
     try:
+        _check_header(path)
         with safe_open(str(path), framework="pt") as stored:
             names = stored.keys()  # the handle itself is not iterable
             tensors, metadata = {name: stored.get_tensor(name) for name in names}, dict(stored.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}): restore it or train again") from error
-    if not is_whole(tensors, metadata):
+        whole = is_whole(tensors, metadata)
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({reason(error)}): restore it or train again") from error
+    if not whole:
         raise UserError(f"{path} has been altered, since its checksum is not that of its content: restore it or train again")
     return tensors, metadata
+
+
+def _check_header(path: Path) -> None:
+    """Raise ValueError if the length that a safetensors file states for its header is absurd, or more than there is."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stated = int.from_bytes(stream.read(8), "little")
+    if stated > min(_LARGEST_HEADER, size - 8):
+        raise ValueError("its header is longer than it can be")

@@ -31,6 +31,7 @@ from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
 from gearnn.presets import resolved
 from gearnn.progress import Progress, no_progress
+from gearnn.run_facts import check_types
 from gearnn.timing_plan import Clock, stopwatch
 from gearnn.trainer import Trainer
 
@@ -177,6 +178,7 @@ def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
     if not config.resume:
         raise RunExistsError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
     options = read_json(saved)
+    check_types(options, saved)
     changed = differences(options, config)
     if changed:
         raise UserError(

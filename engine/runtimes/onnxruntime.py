@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from gearnn.engine.checked_onnx import checked_onnx
 from gearnn.engine.environment import usable_cores
 from gearnn.engine.errors import EngineError, reason
 from gearnn.engine.runtimes.base import FLOAT32, UINT8, Runtime, Shape
@@ -69,15 +70,17 @@ class OnnxRuntime(Runtime):
         threads = usable_cores() if threads is None else threads
         if threads < 1:
             raise EngineError(f"a runtime needs at least 1 thread, not {threads}")
-        if not path.is_file():
-            raise EngineError(f"there is no ONNX file {path}: check the path, or write one with gearnn export")
+        checked_onnx(path)  # before native code reads it
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-        return cls(path, _start(ort, path, options, providers), ort.__version__, threads)
+        try:
+            return cls(path, _start(ort, path, options, providers), ort.__version__, threads)
+        except UnicodeDecodeError as error:  # of a name or a property
+            raise EngineError(f"{path} holds names that are no text ({reason(error)}): export it again") from error
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         session = self._session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from contextlib import ExitStack, contextmanager
@@ -178,11 +177,17 @@ def _batch(text: Optional[str]) -> Optional[Tuple[int, int, int]]:
 def _calibration(options: BuildArguments, onnx: Path) -> Iterator[np.ndarray]:
     """Training images as the network takes them, one at a time."""
     from gearnn.data import load_data
+    from gearnn.engine.json_text import parse_json
     from gearnn.engine.onnx_file import read_onnx
 
-    facts = read_onnx(onnx.read_bytes()).metadata
-    size = json.loads(facts["image_size"]) if "image_size" in facts else None
-    pixels = json.loads(facts.get("input", "{}")).get("dtype") == "uint8"
+    try:
+        facts = read_onnx(onnx.read_bytes()).metadata
+        size = parse_json(facts["image_size"]) if "image_size" in facts else None
+        pixels = parse_json(facts.get("input", "{}")).get("dtype") == "uint8"
+        if not (size is None or (type(size) is int and 1 <= size <= 1 << 14)):
+            raise ValueError("its image size is no size")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{onnx} does not say what images it takes ({error}): export it again") from error
     images = load_data(options.data, image_size=size, seed=options.seed).train.images
     chosen = np.random.default_rng(options.seed).permutation(len(images))[: options.calibration_images]
     for index in chosen:

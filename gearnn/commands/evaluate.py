@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -192,10 +191,16 @@ def _load(network: Path, options: EvaluateArguments) -> Tuple[Any, Optional[int]
     """The model, the image size it wants, and the data it was made for."""
     path = network / "model.onnx" if network.is_dir() else network
     if path.suffix != ".safetensors":
+        from gearnn.engine.json_text import parse_json
         from gearnn.engine.runtimes import load_runtime
 
         runtime = load_runtime(path, threads=options.threads)
-        classes = json.loads(runtime.metadata["classes"]) if "classes" in runtime.metadata else None
+        try:
+            classes = parse_json(runtime.metadata["classes"]) if "classes" in runtime.metadata else None
+            if not (classes is None or (isinstance(classes, list) and all(isinstance(name, str) for name in classes))):
+                raise ValueError("not a list of names")
+        except ValueError as error:
+            raise UserError(f"{path} does not say what its classes are called ({error}): export it again") from error
         channels, height, _ = runtime.image_shape
         return runtime, height, Expected(channels or 3, tuple(classes) if classes else None)
     from gearnn.device import choose_device, set_threads
@@ -223,6 +228,11 @@ def _check_fit(model: Path, expected: Expected, dataset: Dataset) -> None:
 def _run_config(model: Path) -> Dict[str, Any]:
     """The configuration of the run, where the model is a run folder."""
     from gearnn.files import read_json
+    from gearnn.run_facts import check_types
 
     config = model / "config.json"
-    return dict(read_json(config)) if config.is_file() else {}
+    if not config.is_file():
+        return {}
+    found = read_json(config)
+    check_types(found, config)
+    return dict(found)

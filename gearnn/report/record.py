@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from gearnn.engine.json_text import parse_json
 from gearnn.errors import UserError
 from gearnn.files import read_json
+from gearnn.report.stored import read_arrays, read_text
 
 
 def number(found: Any) -> Optional[float]:
     """A finite number, or None."""
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         return None
-    return float(found) if math.isfinite(found) else None
+    try:
+        return float(found) if math.isfinite(found) else None
+    except OverflowError:  # an integer beyond floating point
+        return None
 
 
 def text(found: Any) -> Optional[str]:
@@ -43,6 +46,8 @@ def texts(found: Any) -> Tuple[str, ...]:
     """The strings in a list."""
     return tuple(entry for entry in map(text, items(found)) if entry is not None)
 
+
+_LARGEST_METRICS = 1 << 26  # bytes
 
 KINDS = ("clean", "robust")
 """Of accuracy."""
@@ -246,14 +251,14 @@ def _config(path: Path, missing: List[str]) -> Mapping[str, Any]:
 
 def _metrics(path: Path, missing: List[str]) -> Tuple[Mapping[str, Any], ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, _LARGEST_METRICS).splitlines()
     except (OSError, ValueError):
         missing.append("metrics.jsonl could not be read, so there are no curves.")
         return ()
     rows, broken = [], 0
     for line in lines:
         try:
-            row = json.loads(line) if line.strip() else None
+            row = parse_json(line) if line.strip() else None
         except ValueError:
             row = None
         if isinstance(row, dict):
@@ -267,9 +272,8 @@ def _metrics(path: Path, missing: List[str]) -> Tuple[Mapping[str, Any], ...]:
 
 def _examples(path: Path, missing: List[str]) -> Optional[Examples]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("clean", "augmented", "corrupted", "labels") if name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        found = read_arrays(path)
+    except Exception:  # NumPy, zipfile and zlib have many words for a damaged file
         missing.append("examples.npz could not be read, so no images are shown.")
         return None
 

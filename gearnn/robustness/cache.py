@@ -101,6 +101,8 @@ class Shelf:
     def open(self, corruption: str, severity: int) -> Optional[np.ndarray]:
         """The images, mapped, uint8 (N, C, H, W) read-only; None if they are not there or not whole."""
         path = self._path(corruption, severity)
+        if not path.is_file():
+            return None
         try:
             images: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
             with path.open("rb") as file:

@@ -13,6 +13,7 @@ from typing import Callable, Generator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from gearnn.data import LIMIT_TEST, Dataset, limited
+from gearnn.engine.errors import reason
 from gearnn.engine.images import UnreadableImageError, read_image
 from gearnn.errors import UserError
 from gearnn.readers.folders import image_files, readable, subfolders
@@ -169,13 +170,15 @@ def _check_form(folder: Path, dataset: Dataset, side: int) -> None:
 
 def _array(path: Path, shape: Tuple[int, ...], kind: type) -> np.ndarray:
     """A mapped array, read-only."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file: unpack the archive again")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"there is no {path}: unpack the whole archive") from error
     except Exception as error:  # NumPy and zipfile have many words for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise UserError(f"{path} is no plain NumPy array ({reason}): unpack the archive again") from error
+        why = reason(error) if str(error) else "it is empty"
+        raise UserError(f"{path} is no plain NumPy array ({why}): unpack the archive again") from error
     if not isinstance(array, np.ndarray) or array.shape != shape or not np.issubdtype(array.dtype, kind):
         form = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
         wanted = "integers" if kind is np.integer else kind.__name__

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
+import warnings
 import zipfile
 
 import pytest
@@ -146,3 +148,67 @@ def test_any_index_gives_a_bundle_or_our_own_error(tmp_path_factory, data):
     finally:
         shutil.rmtree(folder)
     raise AssertionError("the checksum is wrong, so no network may come out")
+
+
+def test_bombs_are_refused_before_they_are_unpacked(onnx_file, tmp_path, monkeypatch):
+    path = make(tmp_path / "b.zip", onnx_file)
+    many = tmp_path / "many.zip"
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(65):
+            archive.writestr(f"f{number}", b"")
+    monkeypatch.setattr("gearnn.engine.bundle._LARGEST", 1000)
+    for bomb in (many, path):
+        with pytest.raises(EngineError, match="as no bundle does: do not use it"), open_bundle(bomb):
+            pass
+
+
+def test_a_member_that_is_larger_than_announced_is_cut_and_refused(onnx_file, tmp_path):
+    path = make(tmp_path / "b.zip", onnx_file)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(10**7))
+    content = path.read_bytes()
+    size = (10**7).to_bytes(4, "little")
+    assert content.count(size) == 2
+    path.write_bytes(content.replace(size, (10).to_bytes(4, "little")))
+    with pytest.raises(EngineError, match="not a readable zip file"), open_bundle(path):
+        pass
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_compression_is_refused(onnx_file, tmp_path, packing):
+    path = make(tmp_path / "b.zip", onnx_file)
+    with zipfile.ZipFile(path, "a", packing) as archive:
+        archive.writestr("extra", b"x" * 100)
+    with pytest.raises(EngineError, match="'extra', which no bundle does"), open_bundle(path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "LABELS.txt"])
+def test_names_that_are_there_twice_are_refused(onnx_file, tmp_path, name):
+    path = make(tmp_path / "b.zip", onnx_file)
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr(name, b"x")
+    with pytest.raises(EngineError, match=r"twice \(capitals aside\)"), open_bundle(path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["model.onnx", INDEX])
+def test_links_and_pipes_in_a_folder_are_refused(onnx_file, tmp_path, name):
+    folder = make(tmp_path / "b", onnx_file)
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EngineError, match="not a regular file"):
+        read_bundle(folder).model("fp32")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(EngineError, match="not a regular file"):
+        read_bundle(folder).model("fp32")
+
+
+def test_what_a_bundle_says_cannot_control_the_terminal(onnx_file, tmp_path):
+    folder = make(tmp_path / "b", onnx_file)
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index["precisions"]["fp32"]["reason"] = "a\x1b[2Jb\nc"
+    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+    assert read_bundle(folder).precisions["fp32"]["reason"] == "a�[2Jb�c"

@@ -32,3 +32,11 @@ def test_names_from_folders_cannot_break_the_page() -> None:
     assert "<b>" not in card
     assert "dog|x" not in card
     assert "folder of pets" in card
+
+
+def test_names_cannot_bring_links_or_pictures() -> None:
+    evil = "![x](https://example.org/x.png)"
+    card = model_card(
+        {**RESULT, "arch": evil, "classes": [evil]}, {"fp32": {**ENTRY, "ready": False, "reason": evil}}, "fp32", CONDITIONS
+    )
+    assert "](" not in card and "![" not in card

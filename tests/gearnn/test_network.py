@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Dict
 
 import pytest
 import torch
@@ -42,3 +45,40 @@ def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(3)}, str(tmp_path / "empty.safetensors"), metadata=CARD.to_metadata())
     with pytest.raises(UserError, match="does not hold a network"):
         load_network(tmp_path / "empty.safetensors")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"widths": (10**6,) * 14},
+        {"widths": (2**70,) * 14},
+        {"classes": ("x",) * 3},
+        {"arch": "a" * 10**6},
+        {"std": (0.2, 0.2, 0.0)},
+        {"mean": (0.4,)},
+        {"image_size": "32"},
+    ],
+)
+def test_a_header_cannot_ask_for_what_the_file_does_not_hold(tmp_path: Path, changed: Dict[str, Any]) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file(dict(CARD.build().state_dict()), str(path), metadata=replace(CARD, **changed).to_metadata())
+    start = time.process_time()
+    with pytest.raises(UserError) as caught:
+        load_deployable(path)
+    assert "\n" not in str(caught.value)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("stated", [1 << 27, 1 << 62, 100_000])
+def test_a_stated_header_that_is_too_long(tmp_path: Path, stated: int) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(stated.to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match="its header is longer than it can be"):
+        load_network(path)
+
+
+def test_types_that_numpy_has_not_are_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file({"weight": torch.ones(3, dtype=torch.bfloat16)}, str(path), metadata={**CARD.to_metadata(), "sha256": "0" * 64})
+    with pytest.raises(UserError):
+        load_network(path)

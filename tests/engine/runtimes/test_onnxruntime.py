@@ -71,7 +71,7 @@ def test_refuses_files_it_cannot_load(onnx_file, tmp_path, capfd):
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "text.onnx").write_text("this is not a network\n")
     for name in ("torn", "empty", "text"):
-        with pytest.raises(EngineError, match=rf"ONNX Runtime \S+ cannot load .*{name}\.onnx \(.*\): export it again") as caught:
+        with pytest.raises(EngineError, match=rf"{name}\.onnx is not a valid ONNX file \(.*\): export it again") as caught:
             OnnxRuntime.load(tmp_path / f"{name}.onnx", threads=1)
         assert "\n" not in str(caught.value)
     for missing in (tmp_path / "missing.onnx", tmp_path):

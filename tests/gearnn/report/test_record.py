@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, Callable
 
@@ -108,3 +110,28 @@ def test_a_result_is_only_read(make_run: MakeRun) -> None:
     folder = make_run()
     before = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert dict(read_run(folder).result) == before
+
+
+def test_examples_that_unpack_to_too_much_are_left_out(make_run, monkeypatch):
+    folder = make_run()
+    assert read_run(folder).examples is not None
+    monkeypatch.setattr("gearnn.report.stored._LARGEST", 1000)
+    run = read_run(folder)
+    assert run.examples is None and any("examples.npz" in sentence for sentence in run.missing)
+
+
+@pytest.mark.parametrize("shape", ["(1000000000, 1000, 1000, 1000)", "(-1, 1, 8, 8)"])
+def test_a_header_that_asks_for_more_than_there_is(make_run, shape):
+    folder = make_run()
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (6, 1, 8, 8)})
+    stated = stream.getvalue().replace(b"(6, 1, 8, 8)", shape.encode())
+    with zipfile.ZipFile(folder / "examples.npz", "w") as archive:
+        archive.writestr("clean.npy", stated + bytes(384))
+    assert read_run(folder).examples is None
+
+
+def test_more_images_than_any_run_keeps_are_not_drawn(make_run):
+    folder = make_run()
+    np.savez(folder / "examples.npz", clean=np.ones((65, 1, 8, 8), np.uint8))
+    assert read_run(folder).examples is None
