@@ -35,6 +35,8 @@ class Progression:
         plan: with a time budget, what the phases and the end of the run were found to take (see `gearnn.timing`).
         allotted: with a time budget, when the phase in progress began, in seconds of the run, and how many it may take.
         remarks: faults that the run has lived through, one sentence each, for the reader of its result.
+        micro_batch: images that go through the network at a time, since memory ran out; 0: whole batches.
+        rollbacks: times that training ran away and went back an epoch; each has halved the learning rate for what follows.
     """
 
     phase: int = 0
@@ -50,6 +52,8 @@ class Progression:
     plan: Dict[str, Any] = field(default_factory=dict)
     allotted: Dict[str, float] = field(default_factory=dict)
     remarks: List[str] = field(default_factory=list)
+    micro_batch: int = 0
+    rollbacks: int = 0
 
 
 @dataclass

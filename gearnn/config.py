@@ -166,6 +166,10 @@ class RunConfig:
     """auto, cpu or cuda."""
     threads: Optional[int] = None
     """CPU threads; by default all that the process may use."""
+    memory_limit: Optional[Union[int, str]] = None
+    """Resident bytes that the process may hold in training (Linux), such as 512MiB; above, batches go through in parts."""
+    max_rollbacks: int = 3
+    """Times that a run whose loss runs away goes back to the last good epoch, each time at half the learning rate."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
     epochs: Epochs = field(default_factory=Epochs)
@@ -218,6 +222,7 @@ def check(config: RunConfig) -> None:
     optimizer, growth, augmentation = config.optimizer, config.growth, config.augmentation
     rules = [
         ("--seed", config.seed, config.seed >= 0, "0 or more"),
+        ("--max-rollbacks", config.max_rollbacks, config.max_rollbacks >= 0, "0 or more"),
         ("--shots", config.shots, config.shots == "auto" or 1 <= config.shots <= 16, "from 1 to 16, or auto"),
         ("--seed-width", config.seed_width, 0 < config.seed_width <= 1, "above 0 and at most 1"),
         ("--optimizer.batch-size", optimizer.batch_size, optimizer.batch_size >= 2, "at least 2"),
@@ -237,6 +242,8 @@ def check(config: RunConfig) -> None:
         ("--growth.round-to", growth.round_to, 1 <= growth.round_to <= 256, "from 1 to 256"),
         ("--augmentation.pad", augmentation.pad, augmentation.pad >= 0, "0 or more"),
     ]
+    if config.memory_limit is not None:
+        parse_bytes(config.memory_limit, "--memory-limit")
     for option, value, holds, allowed in rules:
         if not holds:  # also where the value is NaN
             raise UserError(f"{option} must be {allowed}, not {value}")
@@ -250,7 +257,7 @@ def to_dict(config: RunConfig) -> Dict[str, Any]:
 
 def differences(saved: Dict[str, Any], config: RunConfig) -> List[str]:
     """The options in which a saved configuration differs from ``config`` so that a resumed run would not be the same run."""
-    ignored = ("out", "resume", "device", "threads", "data")
+    ignored = ("out", "resume", "device", "threads", "data", "memory_limit", "max_rollbacks")
     present = to_dict(config)
     saved = {"on_bad_image": "skip", **saved}  # runs from before the option
     return [name for name in present if name not in ignored and saved.get(name) != present[name]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -12,17 +13,19 @@ import numpy as np
 import torch
 
 from gearnn import __version__
+from gearnn.accumulation import is_out_of_memory
 from gearnn.augmentations import augmenter_from
 from gearnn.budget import check_reach, toward
 from gearnn.checkpoint import Progression, has_checkpoint, network_path
 from gearnn.config import RunConfig, check, differences, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
+from gearnn.disk import patiently
 from gearnn.engine.environment import environment
-from gearnn.engine.files import remove_unfinished
+from gearnn.engine.files import remove_unfinished, write_bytes
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
-from gearnn.files import read_json, replacing, write_json
+from gearnn.files import read_json, write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
 from gearnn.materials import limits_of
@@ -84,15 +87,18 @@ def _work(
     write_json(folder / "config.json", to_dict(config))
     try:
         trainer.work()
-    except torch.cuda.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
-            "the GPU ran out of memory: start a new run with a lower --optimizer.batch-size, --augmentation.views or --budget"
+            f"memory ran out outside of a training step ({device}): end other programs and go on with --resume, or start a new "
+            "run with a lower --optimizer.batch-size, --augmentation.views or --budget"
         ) from error
 
     progression = trainer.state.progression
     networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
     progress("report", 0, 3)
-    save_examples(folder / "examples.npz", dataset, config)
+    patiently(lambda: save_examples(folder / "examples.npz", dataset, config), folder, progress)
     progress("report", 1, 3)
     result = {
         **_outcome(networks, _final(phases), engine),
@@ -112,12 +118,12 @@ def _work(
         "time_plan": {**progression.plan, "limit": trainer.time_budget.limit} if trainer.time_budget else None,
         "warnings": _remarks(trainer),
     }
-    write_json(folder / "result.json", result)
+    patiently(lambda: write_json(folder / "result.json", result), folder, progress)
     progress("report", 2, 3)
     if _can_report():
         from gearnn.report import write_report
 
-        write_report(folder)
+        patiently(lambda: write_report(folder), folder, progress)
     progress("report", 3, 3)
     return result
 
@@ -218,13 +224,13 @@ def _measure(
     facts = {}
     for done, name in enumerate(kept):
         metadata = growth if name in ("grown", "robust") else None
-        facts[name] = deploy(network_path(folder, name), files[name], images, threads, metadata=metadata)
+        export = partial(deploy, network_path(folder, name), files[name], images, threads, metadata=metadata)
+        facts[name] = patiently(export, folder, progress)
         progress("export", done + 1, len(kept))
     scores = judge(files, dataset.test, config.seed, threads, progress)
     for kind in (".safetensors", ".onnx"):
         content = (folder / "networks" / f"{_final(phases)}{kind}").read_bytes()
-        with replacing(folder / f"model{kind}") as temporary:
-            temporary.write_bytes(content)
+        patiently(partial(write_bytes, folder / f"model{kind}", content), folder, progress)
     last = {record["keeps"]: record["name"] for record in progression.phases}  # growth may have ended before its last step
     networks = [
         {"name": name, "label": phase.label, "phase": last[name], **facts[name], **scores[name]} for name, phase in kept.items()

@@ -6,26 +6,31 @@ import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gearnn.checkpoint import Progression, State, load_state, network_path, save_state
+from gearnn.accumulation import MicroBatches, halved_remark
+from gearnn.checkpoint import State, load_state, network_path, save_state
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
-from gearnn.errors import UserError
+from gearnn.disk import check_still_there, patiently, size_of
+from gearnn.errors import DivergedError, UserError
 from gearnn.files import write_text
 from gearnn.growth.growers import find_grower
 from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
-from gearnn.materials import card_of, feed_of, initial_widths, key_of, untrained, work_of
-from gearnn.metering import metered, metering
+from gearnn.materials import card_of, feed_of, key_of, untrained, work_of
+from gearnn.metering import metering
 from gearnn.models import Normalize, widths_of
 from gearnn.network import load_network, save_network
 from gearnn.phases import Phase
 from gearnn.progress import Progress
+from gearnn.quantities import parse_bytes
+from gearnn.records import epoch_row, phase_record
+from gearnn.recovery import check_epoch, gone_back, rate_factor, untrained_state
 from gearnn.shots import gain_per_doubling, hold_out, merged, remaining
 from gearnn.timing import TimeBudget
 from gearnn.timing_plan import Clock, stopwatch
@@ -36,7 +41,7 @@ from gearnn.training import Amp, Feed, Newborn, Pace, accuracy, by_steps, make_o
 class Trainer:
     """A run between epochs; `Trainer.start` or `Trainer.resume` makes one, `work` finishes all phases.
 
-    ``elapsed`` tells the seconds of the run so far, those of earlier sessions included.
+    ``elapsed`` tells the seconds of the run so far, those of earlier sessions included; ``saved``: the folder has a checkpoint.
     """
 
     config: RunConfig
@@ -47,6 +52,7 @@ class Trainer:
     progress: Progress
     state: State
     elapsed: Clock
+    saved: bool = False
 
     @staticmethod
     def start(
@@ -59,9 +65,7 @@ class Trainer:
         clock: Optional[Clock] = None,
     ) -> Trainer:
         """A new run: the seed network, untrained; ``clock`` tells the seconds since it was asked for."""
-        card = card_of(config, dataset, initial_widths(config, dataset))
-        state = State(untrained(card, key_of(config.seed, "model"), config.init), {}, {}, card, Progression())
-        return Trainer(config, dataset, phases, folder, device, progress, state, clock or stopwatch())
+        return Trainer(config, dataset, phases, folder, device, progress, untrained_state(config, dataset), clock or stopwatch())
 
     @staticmethod
     def resume(
@@ -80,7 +84,7 @@ class Trainer:
                 f"{dataset.name} is not what the run in {folder} was started on: give that with --data, or choose another --out"
             )
         earlier, session = state.progression.elapsed, clock or stopwatch()
-        trainer = Trainer(config, dataset, phases, folder, device, progress, state, lambda: earlier + session())
+        trainer = Trainer(config, dataset, phases, folder, device, progress, state, lambda: earlier + session(), True)
         trainer._write_metrics()
         return trainer
 
@@ -94,10 +98,10 @@ class Trainer:
             self.time_budget.plan(self.state)
 
     def work(self) -> None:
-        """Finish the phases that are left."""
-        state, progression = self.state, self.state.progression
+        """Finish the phases that are left; where training runs away, go back to the last good epoch."""
         self.prepare()
-        while progression.phase < len(self.phases):
+        while self.state.progression.phase < len(self.phases):
+            state, progression = self.state, self.state.progression
             phase = self.phases[progression.phase]
             if phase.kind == "fresh":  # as many epochs as the phases took that were worked through
                 phase = replace(phase, epochs=max(1, round(sum(record["epochs"] for record in progression.phases))))
@@ -110,7 +114,12 @@ class Trainer:
             if phase.kind == "grow":
                 self._grow(phase)
             else:
-                self._train(phase)
+                try:
+                    self._train(phase)
+                except DivergedError as error:
+                    self.state = gone_back(self.folder, error, phase.name, self.config, self.dataset)
+                    self._save()
+                    continue
             self._finish(phase)
 
     def _train(self, phase: Phase) -> None:
@@ -119,6 +128,8 @@ class Trainer:
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         amp, pace, newborn = Amp(self.device, progression.scaler), self._pace(phase, feed), self._newborn(feed)
         total = max(1, round(progression.allotted["seconds"])) if self.time_budget else phase.epochs * feed.steps()
+        limit = None if self.config.memory_limit is None else parse_bytes(self.config.memory_limit, "--memory-limit")
+        micro_batches = MicroBatches(progression.micro_batch, limit, self._halved)
 
         def shown(steps: int) -> Tuple[int, int]:
             """Steps of the phase, or seconds of it."""
@@ -139,21 +150,14 @@ class Trainer:
                     pace=pace,
                     newborn=newborn,
                     course=phase.course,
+                    scale=rate_factor(progression.rollbacks),
+                    micro_batches=micro_batches,
                 )
+            check_epoch(result.loss, state, phase.name, self.dataset.num_classes)
             self._spend(result.seconds, result.images)
-            progression.metrics.append(
-                {
-                    "phase": phase.name,
-                    "epoch": progression.epoch + 1,
-                    "epochs": None if self.time_budget else phase.epochs,
-                    "loss": result.loss,
-                    "train_accuracy": result.accuracy,
-                    "test_accuracy": accuracy(state.model, self.dataset.test, normalize, self.device),
-                    "learning_rate": result.learning_rate,
-                    "seconds": result.seconds,
-                    "images_per_s": result.images / result.seconds,
-                }
-            )
+            tested = accuracy(state.model, self.dataset.test, normalize, self.device)
+            epochs = None if self.time_budget else phase.epochs
+            progression.metrics.append(epoch_row(phase.name, progression.epoch + 1, epochs, result, tested))
             state.momentum = momentum_of(state.model, optimizer)
             progression.epoch += 1
             progression.scaler = amp.state()
@@ -249,20 +253,11 @@ class Trainer:
             if phase.judged:
                 self._judge(phase)
         if phase.keeps:
-            save_network(network_path(self.folder, phase.keeps), state.model, state.card)
-        spent = progression.spent
+            path = network_path(self.folder, phase.keeps)
+            self._write(lambda: save_network(path, state.model, state.card))
         whole = self._feed(phase).steps() * self.config.optimizer.batch_size
-        record = {
-            "name": phase.name,
-            "kind": "grow" if phase.kind == "grow" else "train",
-            "keeps": phase.keeps,
-            "views": phase.views,
-            "epochs": phase.epochs if phase.kind == "grow" or not self.time_budget else round(spent["images"] / whole, 2),
-            "seconds": spent["seconds"],
-            "images": spent["images"],
-            "images_per_s": spent["images"] / spent["seconds"],
-            **metered(spent),
-        }
+        cut = phase.kind != "grow" and bool(self.time_budget)
+        record = phase_record(phase, round(progression.spent["images"] / whole, 2) if cut else phase.epochs, progression.spent)
         progression.phases.append(record)
         progression.spent, progression.allotted = {}, {}
         progression.phase, progression.epoch = progression.phase + 1, 0
@@ -279,10 +274,22 @@ class Trainer:
     def _held_out(self) -> Tuple[np.ndarray, np.ndarray]:
         return hold_out(self.dataset.train.labels, self.config.growth.held_out, key_of(self.config.seed, "held-out"))
 
+    def _halved(self, size: int) -> None:
+        progression = self.state.progression
+        progression.micro_batch = size
+        phase, batch_size = self.phases[progression.phase].name, self.config.optimizer.batch_size
+        progression.remarks.append(halved_remark(phase, progression.epoch, size, batch_size))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        if self.saved:
+            check_still_there(self.folder)
+        patiently(write, self.folder, self.progress, needed=size_of(self.state))
+
     def _save(self) -> None:
         self.state.progression.elapsed = self.elapsed()
-        self._write_metrics()
-        save_state(self.folder, self.state)
+        self._write(self._write_metrics)
+        self._write(lambda: save_state(self.folder, self.state))
+        self.saved = True
 
     def _write_metrics(self) -> None:
         rows = self.state.progression.metrics

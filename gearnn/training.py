@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gearnn.accumulation import MicroBatches
 from gearnn.augmenter import Augmenter
 from gearnn.config import Optimizer
 from gearnn.data import Split
-from gearnn.errors import UserError
-from gearnn.losses import consistency_loss
+from gearnn.errors import DivergedError
 from gearnn.muon import Muon
 from gearnn.phases import WHOLE, Course
 
@@ -186,6 +186,8 @@ def train_epoch(
     pace: Optional[Pace] = None,
     newborn: Optional[Newborn] = None,
     course: Course = WHOLE,
+    scale: float = 1.0,
+    micro_batches: Optional[MicroBatches] = None,
 ) -> EpochResult:
     """Train for one epoch (``epoch`` of ``epochs``, from 0); ``on_step(done, total)`` follows the steps.
 
@@ -194,11 +196,15 @@ def train_epoch(
             step at the soonest.
         newborn: how weights that have just come with growth are treated.
         course: of the learning rate in this phase.
+        scale: on the learning rate, after a loss that ran away.
+        micro_batches: how a batch is shared out where memory is short; by default batches are whole to begin with.
 
     Raises:
-        UserError: if the loss stops being finite.
+        DivergedError: if the loss stops being finite.
+        UserError: if memory does not suffice for single images.
     """
     model.train()
+    micro_batches = micro_batches or MicroBatches()
     steps = feed.steps()
     pace = pace or by_steps(epochs * steps)
     total_loss, correct, rate, done = 0.0, 0, 0.0, 0
@@ -206,25 +212,29 @@ def train_epoch(
     for step, (views, labels) in enumerate(feed.batches(epoch), start=epoch * steps):
         if done and pace(step) >= 1:
             break
-        rate = learning_rate(config, step, steps, pace, course)
+        rate = learning_rate(config, step, steps, pace, course) * scale
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with amp.autocast():
-            logits = model(views.flatten(0, 1)).float().unflatten(0, views.shape[:2])
-            loss = consistency_loss(logits, labels, weight=config.consistency)
-        optimizer.zero_grad(set_to_none=True)
-        amp.backward(loss)
+        found = micro_batches.learn(
+            model,
+            views,
+            labels,
+            config.consistency,
+            autocast=amp.autocast,
+            forget=lambda: optimizer.zero_grad(set_to_none=True),
+            backward=amp.backward,
+        )
         if newborn is not None:
             newborn.scale(model, step)
         amp.step(optimizer)
-        value, done = loss.item(), done + 1
-        if not math.isfinite(value):
-            raise UserError(
-                f"the loss became {value} at step {done} of epoch {epoch + 1}: start a new run, in another --out, with "
-                f"a lower --optimizer.learning-rate (now {config.learning_rate})"
+        done += 1
+        if not math.isfinite(found.loss):
+            raise DivergedError(
+                f"the loss became {found.loss} at step {done} of epoch {epoch + 1}",
+                f"start a new run, in another --out, with a lower --optimizer.learning-rate (now {config.learning_rate})",
             )
-        total_loss += value
-        correct += int((logits[0].argmax(1) == labels).sum())
+        total_loss += found.loss
+        correct += found.correct
         on_step(done, steps)
     images = done * feed.batch_size
     return EpochResult(total_loss / done, correct / images, rate, time.perf_counter() - start, images)
