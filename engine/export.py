@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gearnn.engine.errors import EngineError, reason
 from gearnn.engine.files import write_bytes
+from gearnn.engine.manifest import manifest_path
 
 OPSETS = range(13, 18)  # 13 has per-channel quantisation; 17 is the highest that the TorchScript exporter of torch 2.0 writes
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
@@ -44,7 +45,8 @@ def export_onnx(
 
     The network is traced in eval mode (batch normalisation gets folded into the convolutions); every submodule's mode is
     restored afterwards. The batch axis is dynamic and named ``batch``. The file has passed the ONNX checker and strict
-    shape inference, and is written whole or not at all. Weights are stored in the file itself, so they end at 2 GB.
+    shape inference, and is written whole or not at all; a manifest of an earlier file of that name is removed. Weights are
+    stored in the file itself, so they end at 2 GB.
 
     Args:
         model: any traceable module from float32 (B, C, H, W) to one float32 tensor (B, K). Networks deployed by
@@ -81,6 +83,8 @@ def export_onnx(
     own = {"input": json.dumps(PIXELS if pixels else FLOATS), "precision": "fp32", "source_sha256": source}
     onnx.helper.set_model_props(checked, {**(metadata or {}), **own})
     write_bytes(path, checked.SerializeToString())
+    with contextlib.suppress(FileNotFoundError):
+        manifest_path(path).unlink()  # it spoke of the file before
     return path
 
 

@@ -147,7 +147,9 @@ def torture(name: str, kills: int, seed: int, folder: Path) -> Dict[str, Any]:
             told = len(metrics.read_text(encoding="utf-8").splitlines()) if metrics.exists() else 0
             struck.append({"stage": last[1], "done": last[2], "lost_epochs": told - rows_in(folder / "cut")})
     attempt(cut, trace, context, timeline, None)
-    return {"run": name, "seed": seed, "kills": struck, "same": outcome(folder / "cut") == whole, "weights": whole["weights"]}
+    found = outcome(folder / "cut")
+    differs = {part: [whole[part], found[part]] for part in whole if found[part] != whole[part]}
+    return {"run": name, "seed": seed, "kills": struck, "same": not differs, "differs": differs, "weights": whole["weights"]}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 
 from gearnn.engine.errors import EngineError
 from gearnn.engine.export import export_onnx
+from gearnn.engine.manifest import manifest_path, onnx_manifest, sha256_of, write_manifest
 from gearnn.engine.runtimes import load_runtime
 
 SHAPE = (3, 16, 16)
@@ -189,6 +190,17 @@ def test_keeps_the_old_file_when_it_fails(small_net, onnx_file):
         export_onnx(small_net, (4, 16, 16), onnx_file)
     assert onnx_file.read_bytes() == before
     assert [path.name for path in onnx_file.parent.iterdir()] == ["small.onnx"]
+
+
+def test_a_manifest_of_the_file_before_goes(small_net, images, tmp_path):
+    path = export_onnx(small_net, SHAPE, tmp_path / "model.onnx")
+    write_manifest(path, onnx_manifest(path, "fp32", "gearnn export", onnx_sha256=sha256_of(path)))
+    with torch.no_grad():
+        next(small_net.parameters()).mul_(0.5)
+    export_onnx(small_net, SHAPE, path)
+    assert not manifest_path(path).exists()
+    with load_runtime(path) as runtime:  # which refuses a file that its manifest does not speak of
+        assert np.isfinite(runtime.run(images)).all()
 
 
 def test_same_network_same_bytes(small_net, tmp_path):
