@@ -25,8 +25,36 @@ def cache_on_disk(dispatcher: Any, variant: str) -> None:
         dispatcher.enable_caching()
     except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
         return
-    key = (variant, _sources())
-    dispatcher._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
+    cache, key = dispatcher._cache, (variant, _sources())
+    cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
+    cache._cache_file = _FilePerKey(cache._cache_path, cache._impl)
+
+
+class _FilePerKey:
+    """In place of Numba's one index for all that a function was compiled to.
+
+    Numba numbers the files of compiled code by an index that it reads, and writes before them. Two processes that compile at the
+    same time, or one that is killed in between, can so leave an index that names the code of another key: it would be run for it.
+    Here each key has an index and a file of its own, named by its digest.
+    """
+
+    def __init__(self, folder: str, naming: Any) -> None:
+        self._folder, self._naming = folder, naming
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write one entry, whole or not at all."""
+        self._of(key).save(key, data)
+
+    def load(self, key: Any) -> Any:
+        """One entry, or None."""
+        return self._of(key).load(key)
+
+    def _of(self, key: Any) -> Any:
+        from numba.core.caching import IndexDataCacheFile
+
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        stamp = self._naming.locator.get_source_stamp()
+        return IndexDataCacheFile(self._folder, f"{self._naming.filename_base}-{digest}", stamp)
 
 
 @lru_cache(maxsize=None)

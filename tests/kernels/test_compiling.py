@@ -62,3 +62,33 @@ def test_without_a_place_to_write_it_still_runs(copy: Path) -> None:
     blocked.write_text("in the way")
     found = run(copy, NUMBA_CACHE_DIR=str(blocked / "cache"))
     assert found["hits"] == 0
+
+
+RACE = """
+import sys, numba
+from pathlib import Path
+from kernels.compiling import cache_on_disk
+def adder(amount):
+    def add(x):
+        return x + amount
+    function = numba.njit(add)
+    cache_on_disk(function, f"plus-{amount}")
+    return function
+if sys.argv[1] == "write":
+    assert adder(1)(0) == 1
+    seen = {path: path.read_bytes() for path in Path(".").rglob("*.nbi")}
+    for path in seen:
+        path.unlink()  # a process that began at the same time has not seen it
+    assert adder(2)(0) == 2
+    for path, content in seen.items():
+        path.write_bytes(content)  # and the first wrote last
+print(adder(1)(0), adder(2)(0))
+"""
+
+
+def test_processes_that_compile_at_the_same_time_do_not_mix_up_their_code(copy: Path) -> None:
+    script = copy / "race.py"
+    script.write_text(RACE)
+    for mode in ("write", "read"):
+        done = subprocess.run([sys.executable, str(script), mode], capture_output=True, text=True, cwd=copy)
+        assert (done.returncode, done.stdout.split()) == (0, ["1", "2"]), done.stderr
