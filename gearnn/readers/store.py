@@ -150,6 +150,11 @@ def _write(folder: Path, parts: Sequence[Images], form: Format, shape: Tuple[int
         except OSError:
             if _read_index(folder, shape[0]) is None:  # else another process was faster, with the same content
                 raise
+    except OSError as error:
+        raise UserError(
+            f"The decoded images could not be written to {folder.parent} ({error.strerror or error}): make room, or set "
+            "XDG_CACHE_HOME elsewhere."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

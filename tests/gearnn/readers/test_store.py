@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import namedtuple
@@ -146,6 +147,17 @@ def test_a_full_disk_is_told_before_writing(paths, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     with pytest.raises(UserError, match="MiB free"):
+        streamed(paths, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no blocks")
+def test_a_disk_that_fills_up_while_writing(paths, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"could not be written to .*cache \(No space left on device\): make room"):
         streamed(paths, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
