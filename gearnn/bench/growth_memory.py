@@ -33,7 +33,7 @@ def peak_over_training(workload: Workload, grower: str) -> Optional[float]:
 
 
 def _measure(workload: Workload, name: str) -> float:
-    """Kilobytes above what the process had before, with network, momentum and pictures in place and libraries warm."""
+    """10⁶ bytes above what the process had before, with network, momentum and pictures in place and libraries warm."""
     import numpy as np
     import torch
     from torch import Tensor, nn

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Callable, Optional
 
-_STATUS = Path("/proc/self/status")
+from gearnn.engine.profile import resident_mb
+
 _RESET = Path("/proc/self/clear_refs")
 
 
@@ -32,13 +32,14 @@ def in_fresh_process(module: str, *arguments: str) -> Optional[float]:
     return float(done.stdout) if done.returncode == 0 else None
 
 
-def rise_of(job: Callable[[], object]) -> int:
-    """Kilobytes by which this process's resident memory rises above what it was while a job runs, its result kept."""
+def rise_of(job: Callable[[], object]) -> float:
+    """How far this process's resident memory rises above what it was while a job runs, its result kept, in 10⁶ bytes."""
     _RESET.write_text("5", encoding="ascii")  # the peak starts anew from here
-    before = _kilobytes("VmRSS")
+    before = resident_mb()
     result = job()
-    peak = _kilobytes("VmHWM")
+    peak = resident_mb(peak=True)
     del result
+    assert before is not None and peak is not None
     return peak - before
 
 
@@ -50,13 +51,7 @@ def _measure(name: str, size: int, batch: int, seed: int) -> float:
     torch.set_num_threads(1)
     jobs(Workload.generated(size, 1, seed), threads=1)[name]()
     job = jobs(Workload.generated(size, batch, seed), threads=1)[name]
-    return rise_of(job) * 1024 / 1e6
-
-
-def _kilobytes(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii", errors="replace"))
-    assert found is not None
-    return int(found.group(1))
+    return rise_of(job)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from gearnn.readers.source import Part, Source
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
-_NAMES_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+NAMES_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 _TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
@@ -136,7 +136,7 @@ def _class_names(path: Path, layout: _Layout) -> Tuple[str, ...]:
         names = file.read_text(encoding="utf-8", errors="replace").split()
     if len(names) == layout.classes and len(set(names)) == len(names):
         return tuple(names)
-    return _NAMES_10 if layout.classes == 10 else tuple(str(label) for label in range(layout.classes))
+    return NAMES_10 if layout.classes == 10 else tuple(str(label) for label in range(layout.classes))
 
 
 def load_batch(path: Path) -> Dict[str, Any]:

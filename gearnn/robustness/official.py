@@ -16,6 +16,7 @@ from gearnn.data import LIMIT_TEST, Dataset, limited
 from gearnn.engine.errors import reason
 from gearnn.engine.images import UnreadableImageError, read_image
 from gearnn.errors import UserError
+from gearnn.readers.cifar import NAMES_10
 from gearnn.readers.folders import image_files, readable, subfolders
 from gearnn.readers.source import Part, listed
 from gearnn.robustness.corruptions import ALL_CORRUPTIONS, SEVERITIES
@@ -23,8 +24,6 @@ from gearnn.robustness.generated import Batch, Cell, in_order, slices
 
 BLOCK = 10_000
 """Test images of all three data sets: so many per corruption and severity."""
-
-_CIFAR_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +200,9 @@ def _published_order(folder: Path, dataset: Dataset) -> np.ndarray:
     names = dataset.classes
     if all(name.isdigit() for name in names):  # arrays without names
         return np.arange(len(names))
-    if len(names) == len(_CIFAR_10) and set(names) != set(_CIFAR_10):
+    if len(names) == len(NAMES_10) and set(names) != set(NAMES_10):
         raise UserError(
-            f"the files in {folder} have the classes of CIFAR-10 ({', '.join(_CIFAR_10[:3])}, …), but {dataset.name} has "
+            f"the files in {folder} have the classes of CIFAR-10 ({', '.join(NAMES_10[:3])}, …), but {dataset.name} has "
             f"{listed(sorted(names))}: name its classes as CIFAR-10 does, or leave out --official"
         )
     return np.argsort(names)
