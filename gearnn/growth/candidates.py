@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from gearnn.config import GrowthConfig
+from gearnn.errors import UserError
 from gearnn.growth.decision import GrowthDecision, Scores
 from gearnn.growth.graph import ChannelGraph, size
 from gearnn.growth.surgery import Bank, Layout, matrix_view
@@ -41,7 +42,7 @@ class Task:
 
     def loss(self, views: Tensor, labels: Tensor) -> Tensor:
         """Of the network as it is, on views (J, B, C, H, W)."""
-        return self.objective(self.model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), labels)
+        return self.objective(_per_view(self.model(views.flatten(0, 1)), views), labels)
 
     def draw(self, *shape: int) -> Tensor:
         """Standard normal float32 on the network's device; the draws do not depend on the device."""
@@ -151,7 +152,16 @@ def _layout(width: int, splits: Sequence[int], news: Sequence[int], splitting: S
 
 def logits(shell: nn.Module, state: Dict[str, Tensor], views: Tensor) -> Tensor:
     """A widened shell's logits (J, B, K) with these weights."""
-    found: Tensor = functional_call(shell, state, (views.flatten(0, 1),))
+    return _per_view(functional_call(shell, state, (views.flatten(0, 1),)), views)
+
+
+def _per_view(found: Any, views: Tensor) -> Tensor:
+    """Logits (J·B, K) as (J, B, K)."""
+    if not isinstance(found, Tensor):
+        raise UserError(
+            f"the network returns a {type(found).__name__}, but this grower compares one tensor of logits (batch, classes) with "
+            "labels: wrap the network so that it returns that, or grow with random or variance_transfer, which need no data"
+        )
     return found.unflatten(0, views.shape[:2])
 
 

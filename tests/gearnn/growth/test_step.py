@@ -76,6 +76,26 @@ def test_what_cannot_be_grown_is_an_error(images: Tensor) -> None:
         grow(frozen, [], Budget(growth_ratio=0.5))
 
 
+class Pair(nn.Module):
+    """A network with a second output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.classify = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor]:
+        features = self.second(self.first(images).relu()).relu().mean((2, 3))
+        return self.classify(features), features
+
+
+@pytest.mark.parametrize("grower", ["firefly", "gradmax"])
+def test_growers_that_need_a_loss_need_logits(images: Tensor, grower: str) -> None:
+    batches = [(images, torch.arange(len(images)) % 4)]
+    assert grow(Pair(), batches, Budget(growth_ratio=1.0), grower="random").decision.widths() == {"first": 16}
+    with pytest.raises(UserError, match=r"returns a tuple, but this grower compares one tensor of logits"):
+        grow(Pair(), batches, Budget(growth_ratio=1.0), grower=grower)
+
+
 def test_a_lone_half_is_silent_and_its_pair_is_not(
     small_network: Make, make_task: Callable[..., Task], images: Tensor, error_of: Callable[..., float]
 ) -> None:
