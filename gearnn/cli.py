@@ -32,6 +32,7 @@ COMMANDS: Dict[str, Command] = {
     "bundle": Command("gearnn.commands.bundle", "one folder or zip for a device: each precision, judged on its engine"),
     "predict": Command("gearnn.commands.predict", "what pictures show, on a deployed network"),
     "report": Command("gearnn.commands.report", "write report.html of a run folder anew"),
+    "compare-runs": Command("gearnn.commands.compare_runs", "one page for several runs: figures, curves, corruptions, options"),
     "bench": Command("gearnn.commands.bench", "time kernels, growers and the engine beside their peers on this machine"),
     "info": Command("gearnn.commands.info", "what this installation and this machine can do"),
 }

@@ -12,21 +12,28 @@ from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.files import replacing
 from gearnn.robustness import CORRUPTIONS, corrupt
+from gearnn.robustness.corruptions import SEVERITIES
 
 
 def save_examples(path: Path, dataset: Dataset, config: RunConfig, count: int = 6, severity: int = 3) -> None:
-    """Write uint8 arrays: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, 15, C, H, W), labels (n,)."""
+    """Write uint8 arrays: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, 15, C, H, W), labels (n,).
+
+    And by_severity (15, 5, C, H, W): the first image under every corruption at every severity.
+    """
     indices = np.linspace(0, len(dataset.test.labels) - 1, num=min(count, len(dataset.test.labels))).astype(np.int64)
     clean = np.ascontiguousarray(dataset.test.images[indices])
     augmenter = augmenter_from(config.augmentation, max(2, config.augmentation.views))
     views = augmenter(torch.from_numpy(clean), indices=indices, seed=config.seed)[1:]
     augmented = (views.transpose(0, 1) * 255).round().to(torch.uint8).numpy()
     corrupted = [corrupt(clean, name, severity, seed=config.seed, indices=indices) for name in CORRUPTIONS]
+    first, place = clean[:1], indices[:1]
+    levels = [[corrupt(first, name, level, seed=config.seed, indices=place)[0] for level in SEVERITIES] for name in CORRUPTIONS]
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             clean=clean,
             augmented=augmented,
             corrupted=np.stack(corrupted, axis=1),
+            by_severity=np.stack([np.stack(row) for row in levels]),
             labels=dataset.test.labels[indices],
         )

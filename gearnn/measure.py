@@ -12,9 +12,13 @@ from torch import nn
 
 from gearnn.data import Split
 from gearnn.engine.compare import compare
+from gearnn.engine.errors import EngineError
 from gearnn.engine.export import export_onnx
+from gearnn.engine.layer_profile import profile_layers_of
 from gearnn.engine.profile import profile_latency
+from gearnn.engine.profile import random_images as random_batch
 from gearnn.engine.runtimes import load_runtime
+from gearnn.engine.runtimes.base import Runtime
 from gearnn.models import count_macs, count_parameters
 from gearnn.network import load_deployable
 from gearnn.progress import Progress
@@ -118,7 +122,10 @@ def judge(
 
 
 def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:
-    """Latency of a deployed network at batch 1 and 32, with its conditions."""
+    """Latency of a deployed network at batch 1 and 32, with its conditions, and of each layer at batch 1.
+
+    "layers" is None where the runtime does not tell what its layers take.
+    """
     with load_runtime(onnx, threads=threads) as runtime:
         latencies: List[Dict[str, Any]] = [asdict(latency) for latency in profile_latency(runtime, seed=seed)]
         return {
@@ -127,4 +134,18 @@ def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:
             "threads": runtime.threads,
             "latency_ms_p50": latencies[0]["p50_ms"],
             "latency": latencies,
+            "layers": _layers(runtime, seed),
         }
+
+
+def median_latency(onnx: Path, threads: int, seed: int) -> float:
+    """Milliseconds for one image, the median of 100 calls."""
+    with load_runtime(onnx, threads=threads) as runtime:
+        return float(profile_latency(runtime, (1,), iterations=100, seed=seed)[0].p50_ms)
+
+
+def _layers(runtime: Runtime, seed: int) -> Optional[List[Dict[str, Any]]]:
+    try:
+        return [asdict(layer) for layer in profile_layers_of(runtime, random_batch(runtime, 1, seed))]
+    except EngineError:
+        return None

@@ -29,7 +29,7 @@ from gearnn.files import read_json, write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
 from gearnn.materials import limits_of
-from gearnn.measure import deploy, judge, time_engine
+from gearnn.measure import deploy, judge, median_latency, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
 from gearnn.presets import resolved
@@ -216,7 +216,7 @@ def _measure(
     threads: int,
     progress: Progress,
 ) -> Tuple[List[Dict[str, Any]], Dict[str, Any]]:
-    """Each kept network exported, compared with torch and judged on its engine; and the final engine's latency."""
+    """Each kept network exported, compared with torch, judged and timed on its engine; and the final engine's latency."""
     kept = {phase.keeps: phase for phase in phases if phase.keeps}
     files = {name: folder / "networks" / f"{name}.onnx" for name in kept}
     images = np.ascontiguousarray(dataset.test.images[:256])
@@ -232,10 +232,22 @@ def _measure(
         content = (folder / "networks" / f"{_final(phases)}{kind}").read_bytes()
         patiently(partial(write_bytes, folder / f"model{kind}", content), folder, progress)
     last = {record["keeps"]: record["name"] for record in progression.phases}  # growth may have ended before its last step
+    engine, final = time_engine(folder / "model.onnx", threads, config.seed), _final(phases)
+    times = {
+        name: engine["latency_ms_p50"] if name == final else median_latency(files[name], threads, config.seed) for name in kept
+    }
     networks = [
-        {"name": name, "label": phase.label, "phase": last[name], **facts[name], **scores[name]} for name, phase in kept.items()
+        {
+            "name": name,
+            "label": phase.label,
+            "phase": last[name],
+            **facts[name],
+            **scores[name],
+            "latency_ms_p50": times[name],
+        }
+        for name, phase in kept.items()
     ]
-    return networks, time_engine(folder / "model.onnx", threads, config.seed)
+    return networks, engine
 
 
 def _growth_summary(config: RunConfig, progression: Progression) -> Dict[str, Any]:

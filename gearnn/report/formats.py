@@ -73,6 +73,13 @@ def size(count_of_bytes: Optional[float]) -> str:
     return f"{count_of_bytes:,.0f}{NARROW}bytes"
 
 
+def joules(value: Optional[float]) -> str:
+    """812.3 → 812 J; 16240 → 16.2 kJ."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}{NARROW}J" if abs(value) < 1000 else f"{value / 1000:,.1f}{NARROW}kJ"
+
+
 def quantity(value: Optional[float], unit: Optional[str]) -> str:
     """A budgeted quantity in its unit: "bytes", "ms", or a plain count."""
     return {"bytes": size, "ms": milliseconds}.get(unit or "", count)(value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
-from gearnn.report.formats import count, duration, less, milliseconds, percent, points
+from gearnn.report.formats import count, duration, less, milliseconds, percent, points, quantity
 from gearnn.report.markup import Content, Html, join, tag, value
+from gearnn.report.readiness import readiness
 from gearnn.report.record import Run, items, mapping, number, text, texts
 
 
@@ -51,15 +52,40 @@ def summary(run: Run) -> str:
     return " ".join(sentences) or "Nothing was measured in this run."
 
 
+def question(run: Run) -> str:
+    """What was asked, in plain sentences; only what was recorded is spoken of."""
+    data, growth = run.part("dataset"), run.part("growth")
+    train, test, classes = number(data.get("n_train")), number(data.get("n_test")), items(run.result.get("classes"))
+    images = f" on {count(train)} images" if train is not None else ""
+    kinds = f" of {len(classes):,} classes" if classes else ""
+    sentences = [f"Train {text(run.result.get('arch')) or 'a network'}{images}{kinds}."]
+    limits = []
+    for usage in map(mapping, items(growth.get("budget"))):
+        limit = number(usage.get("limit"))
+        if limit is not None:
+            limits.append(f"{quantity(limit, text(usage.get('unit')))} {_of(usage)}")
+    if growth:
+        sentences.append(f"Grow it{' within ' + ' and '.join(limits) if limits else ''}.")
+    views = max((phase.views or 1 for phase in run.phases), default=1)
+    if views > 1:
+        sentences.append(f"Make it robust with {count(views)} views of every image.")
+    if test is not None:
+        sentences.append(f"Judge it on {count(test)} test images, clean and corrupted.")
+    return " ".join(sentences)
+
+
+def _of(usage: Mapping[str, Any]) -> str:
+    """The name behind a quantity: "1,064 parameters", but "50.0 MB of training memory"."""
+    name = text(usage.get("name")) or "unnamed"
+    return f"of {name}" if text(usage.get("unit")) else name
+
+
 def headline(run: Run) -> Html:
-    """What was asked and what came out."""
+    """What was asked, what came out, and whether it is ready."""
     result, data, engine = run.result, run.part("dataset"), run.part("engine")
     arch, name = text(result.get("arch")) or "Unnamed network", text(data.get("name")) or "unnamed data"
-    asked = [text(result.get("method")), _prefixed("preset", result.get("preset")), _prefixed("seed", result.get("seed"))]
-    train, test, classes = number(data.get("n_train")), number(data.get("n_test")), items(result.get("classes"))
-    asked.append(f"{count(train)} training and {count(test)} test images" if train is not None and test is not None else None)
-    asked.append(f"{len(classes):,} classes" if classes else None)
-    asked.append(_prefixed("took", duration(number(result.get("seconds_total")))) if "seconds_total" in result else None)
+    how = [text(result.get("method")), _prefixed("preset", result.get("preset")), _prefixed("seed", result.get("seed"))]
+    how.append(_prefixed("took", duration(number(result.get("seconds_total")))) if "seconds_total" in result else None)
     before, after = number(result.get("params_seed")), number(result.get("params_final"))
     threads = number(engine.get("threads"))
     kind = run.corruptions
@@ -88,9 +114,14 @@ def headline(run: Run) -> Html:
         "header",
         tag("p", "gearnn run", class_="overline"),
         tag("h1", arch, tag("span", " on "), name),
-        tag("p", join([part for part in asked if part], " · "), class_="asked"),
+        tag("p", join([part for part in how if part], " · "), class_="asked"),
+        tag("h2", "What was asked"),
+        tag("p", question(run), class_="summary"),
+        tag("h2", "What came out"),
         tag("div", *tiles, class_="tiles"),
         tag("p", summary(run), " ", pointer, class_="summary"),
+        tag("h2", "Is it ready?"),
+        readiness(run),
     )
 
 

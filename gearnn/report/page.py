@@ -8,13 +8,15 @@ import json
 import re
 from pathlib import Path
 from string import Template
-from typing import Sequence
+from typing import List, Mapping, Optional, Sequence
 
 from gearnn.errors import UserError
-from gearnn.report import sections
+from gearnn.report import charts, cost_sections, sections
+from gearnn.report.charts import Charts
+from gearnn.report.growth_section import growth
 from gearnn.report.headline import headline
-from gearnn.report.markup import Html, escape, join
-from gearnn.report.pictures import examples
+from gearnn.report.markup import Content, Html, escape, join
+from gearnn.report.pictures import examples, hover_pictures
 from gearnn.report.record import Run, text
 
 HERE = Path(__file__).parent
@@ -23,38 +25,45 @@ HERE = Path(__file__).parent
 def render(run: Run) -> str:
     """The page of a run as HTML.
 
-    Scripts run only if their hash is in the page's content-security policy; nothing may be loaded from anywhere.
-
     Raises:
         UserError: if plotly is not installed.
     """
+    drawn = charts.draw(run)
+    body: List[Content] = [
+        headline(run),
+        sections.networks(run, drawn),
+        sections.training(run, drawn),
+        growth(run, drawn),
+        sections.robustness(run, drawn),
+        cost_sections.engine(run, drawn),
+        cost_sections.time(run, drawn),
+        examples(run),
+        sections.notes(run),
+        sections.configuration(run),
+        sections.surroundings(run),
+    ]
+    title = f"{text(run.result.get('arch')) or 'Run'} on {text(run.part('dataset').get('name')) or 'unnamed data'}"
+    return assemble(title, body, drawn, hover_pictures(run))
+
+
+def assemble(title: str, body: Sequence[Content], drawn: Charts, pictures: Optional[Mapping[str, str]] = None) -> str:
+    """A page of sections and charts.
+
+    Scripts run only if their hash is in the page's content-security policy; nothing may be loaded from anywhere.
+
+    Args:
+        pictures: ``data:`` URIs to show over the heat maps, by "row,column"; "clean" is shown beside each.
+    """
     plotly = _plotly()
-    charts = sections.draw(run)
-    figures = {f"chart-{name}": chart.figure for name, chart in charts.items() if chart is not None}
-    body = join(
-        [
-            headline(run),
-            sections.networks(run),
-            sections.training(run, charts),
-            sections.growth(run, charts),
-            sections.robustness(run, charts),
-            sections.time(run, charts),
-            sections.engine(run),
-            examples(run),
-            sections.notes(run),
-            sections.configuration(run),
-            sections.surroundings(run),
-        ],
-        "\n",
-    )
     template = (HERE / "template.html").read_text(encoding="utf-8")
     scripts = [plotly, *(script for script in re.findall(r"<script>(.*?)</script>", template, re.DOTALL) if script != "$plotly")]
     page = Template(template).substitute(
         policy=policy(scripts),
-        title=escape(f"{text(run.result.get('arch')) or 'Run'} on {text(run.part('dataset').get('name')) or 'unnamed data'}"),
+        title=escape(title),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        body=body,
-        figures=embedded(figures),
+        body=join(body, "\n"),
+        figures=embedded({f"chart-{name}": chart.figure for name, chart in drawn.items() if chart is not None}),
+        pictures=embedded(dict(pictures or {})),
         plotly=plotly,
     )
     # A path may hold bytes that are no text; they must not keep the page from being written.

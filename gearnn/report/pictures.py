@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 import numpy as np
 from PIL import Image
@@ -14,17 +14,18 @@ from gearnn.report.markup import Html, image, tag
 from gearnn.report.record import Examples, Run, items
 
 LARGEST = 96  # pixels: the page shows them at 64 to 80
+HOVERED = 64  # pixels: of the images over the heat maps, of which there are many
 
 
-def data_uri(pixels: np.ndarray) -> str:
-    """A uint8 image (C, H, W) as a ``data:`` URI of a PNG, at most 96 pixels on a side.
+def data_uri(pixels: np.ndarray, largest: int = LARGEST) -> str:
+    """A uint8 image (C, H, W) as a ``data:`` URI of a PNG, at most ``largest`` pixels on a side.
 
     Three or more channels are taken as red, green and blue, fewer as grey.
     """
     plain = np.ascontiguousarray(pixels[:3].transpose(1, 2, 0) if pixels.shape[0] >= 3 else pixels[0])
     picture = Image.fromarray(plain)
-    if max(picture.size) > LARGEST:
-        picture.thumbnail((LARGEST, LARGEST))
+    if max(picture.size) > largest:
+        picture.thumbnail((largest, largest))
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
@@ -40,6 +41,25 @@ def examples(run: Run, shown: int = 3) -> Html:
     more = tag("details", tag("summary", f"{len(rest)} more"), *rest) if rest else None
     lead = "Test images, the views that robust training makes of them, and the corruptions of the benchmark at severity 3."
     return tag("section", tag("h2", "Examples"), tag("p", lead, class_="lead"), *strips[:shown], more)
+
+
+def hover_pictures(run: Run) -> Dict[str, str]:
+    """The first example as ``data:`` URIs: "clean", and under each corruption at each severity as "row,column" of the heat map.
+
+    Runs that kept only severity 3 have only that column.
+    """
+    found, final = run.examples, run.final
+    if found is None or final is None or not final.scores:
+        return {}
+    size = (len(final.scores), len(final.severities))
+    cells: Dict[str, str] = {}
+    if found.by_severity is not None and found.by_severity.shape[:2] == size:
+        for row, column in np.ndindex(*size):
+            cells[f"{row},{column}"] = data_uri(found.by_severity[row, column], HOVERED)
+    elif found.corrupted is not None and found.corrupted.shape[1] == size[0] and "3" in final.severities:
+        column = final.severities.index("3")
+        cells = {f"{row},{column}": data_uri(pixels, HOVERED) for row, pixels in enumerate(found.corrupted[0])}
+    return {"clean": data_uri(found.clean[0], HOVERED), **cells} if cells else {}
 
 
 def _strip(found: Examples, index: int, label: str, corruptions: Sequence[str]) -> Html:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-import numpy as np
-
 from gearnn.engine.json_text import parse_json
 from gearnn.errors import UserError
 from gearnn.files import read_json
-from gearnn.report.stored import read_arrays, read_text
+from gearnn.report.stored import Examples, read_examples, read_text
 
 
 def number(found: Any) -> Optional[float]:
@@ -57,6 +55,7 @@ KINDS = ("clean", "robust")
 class Network:
     """One measured network; accuracies are fractions, ``scores`` accuracies per corruption and severity.
 
+    ``latency`` is the median for one image in ms, ``bytes`` the size of its ONNX file.
     ``intervals`` are (low, high) of accuracies, 95 %, and ``errors`` expected calibration errors, of "clean" and "robust".
     """
 
@@ -71,6 +70,8 @@ class Network:
     n: Optional[float]
     images: Optional[float]
     seconds: Optional[float]
+    latency: Optional[float]
+    bytes: Optional[float]
     intervals: Mapping[str, Tuple[Optional[float], ...]]
     errors: Mapping[str, Optional[float]]
 
@@ -104,13 +105,13 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """uint8 images: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, kinds, C, H, W); labels (n,)."""
+class LayerTime:
+    """One layer as the engine ran it: its name there, the torch module it comes from, its operation, mean ms for one image."""
 
-    clean: np.ndarray
-    augmented: Optional[np.ndarray]
-    corrupted: Optional[np.ndarray]
-    labels: Optional[np.ndarray]
+    name: str
+    module: Optional[str]
+    op: Optional[str]
+    ms: float
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,13 @@ class Run:
     networks: Tuple[Network, ...]
     phases: Tuple[PhaseRecord, ...]
     layers: Tuple[Layer, ...]
+    layer_times: Tuple[LayerTime, ...]
     missing: Tuple[str, ...]
 
     @property
     def final(self) -> Optional[Network]:
         """The network that was asked for: "robust", or the last one that is not the baseline."""
-        others = [network for network in self.networks if network.name != "baseline"]
-        return next((network for network in others if network.name == "robust"), others[-1] if others else None)
+        return _final(self.networks)
 
     @property
     def baseline(self) -> Optional[Network]:
@@ -157,19 +158,33 @@ def read_run(folder: Path) -> Run:
     result = read_json(folder / "result.json")
     if not isinstance(result, dict):
         raise UserError(f"{folder / 'result.json'} is not a JSON object: restore it or start the run anew")
+    engine = mapping(result.get("engine"))
     missing: List[str] = []
     phases = tuple(_phase(entry) for entry in map(mapping, items(result.get("phases"))))
+    networks = tuple(_network(entry, phases) for entry in items(result.get("networks")) if isinstance(entry, dict))
     return Run(
         folder=folder,
         result=result,
         config=_config(folder / "config.json", missing),
         metrics=_metrics(folder / "metrics.jsonl", missing),
-        examples=_examples(folder / "examples.npz", missing),
-        networks=tuple(_network(entry, phases) for entry in items(result.get("networks")) if isinstance(entry, dict)),
+        examples=read_examples(folder / "examples.npz", missing),
+        networks=_timed(networks, number(engine.get("latency_ms_p50"))),
         phases=phases,
         layers=_layers(result),
+        layer_times=_layer_times(engine),
         missing=tuple(missing),
     )
+
+
+def _final(networks: Tuple[Network, ...]) -> Optional[Network]:
+    others = [network for network in networks if network.name != "baseline"]
+    return next((network for network in others if network.name == "robust"), others[-1] if others else None)
+
+
+def _timed(networks: Tuple[Network, ...], latency: Optional[float]) -> Tuple[Network, ...]:
+    """The final network is the one that the engine was timed on."""
+    final = _final(networks)
+    return tuple(replace(one, latency=latency) if one is final and one.latency is None else one for one in networks)
 
 
 def _network(entry: Mapping[str, Any], phases: Tuple[PhaseRecord, ...]) -> Network:
@@ -192,6 +207,8 @@ def _network(entry: Mapping[str, Any], phases: Tuple[PhaseRecord, ...]) -> Netwo
         n=number(robustness.get("n")),
         images=spent[0] if images is None else images,
         seconds=spent[1] if seconds is None else seconds,
+        latency=number(entry.get("latency_ms_p50")),
+        bytes=number(entry.get("onnx_bytes")),
         intervals={kind: tuple(map(number, items(robustness.get(f"{kind}_interval")))) for kind in KINDS},
         errors={kind: number(robustness.get(f"{kind}_ece")) for kind in KINDS},
     )
@@ -241,6 +258,16 @@ def _layers(result: Mapping[str, Any]) -> Tuple[Layer, ...]:
     return tuple(layers)
 
 
+def _layer_times(engine: Mapping[str, Any]) -> Tuple[LayerTime, ...]:
+    """The layers whose time is known."""
+    found = []
+    for entry in map(mapping, items(engine.get("layers"))):
+        ms, modules = number(entry.get("mean_ms")), texts(entry.get("modules"))
+        if ms is not None and ms >= 0:
+            found.append(LayerTime(text(entry.get("name")) or "unnamed", next(iter(modules), None), text(entry.get("op")), ms))
+    return tuple(found)
+
+
 def _config(path: Path, missing: List[str]) -> Mapping[str, Any]:
     try:
         return mapping(read_json(path))
@@ -268,29 +295,3 @@ def _metrics(path: Path, missing: List[str]) -> Tuple[Mapping[str, Any], ...]:
     if broken:
         missing.append(f"metrics.jsonl has {broken:,} unreadable line{'s' if broken > 1 else ''}, left out of the curves.")
     return tuple(rows)
-
-
-def _examples(path: Path, missing: List[str]) -> Optional[Examples]:
-    try:
-        found = read_arrays(path)
-    except Exception:  # NumPy, zipfile and zlib have many words for a damaged file
-        missing.append("examples.npz could not be read, so no images are shown.")
-        return None
-
-    def images(name: str, dimensions: int) -> Optional[np.ndarray]:
-        array = found.get(name)
-        if array is None or array.dtype != np.uint8 or array.ndim != dimensions or array.size == 0:
-            return None
-        return array
-
-    clean, labels = images("clean", 4), found.get("labels")
-    if clean is None:
-        missing.append("examples.npz holds no clean images, so none are shown.")
-        return None
-
-    def beside(name: str) -> Optional[np.ndarray]:
-        array = images(name, 5)
-        return array if array is not None and len(array) == len(clean) else None
-
-    fitting = labels is not None and labels.shape == (len(clean),) and labels.dtype.kind in "iu"
-    return Examples(clean, beside("augmented"), beside("corrupted"), labels if fitting else None)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
-from gearnn.report import charts
-from gearnn.report.charts import Chart
-from gearnn.report.formats import count, decimal, duration, less, percent, points, quantity, size, small
-from gearnn.report.headline import engine_name
+from gearnn.report.charts import Charts
+from gearnn.report.formats import count, duration, less, milliseconds, percent, points
 from gearnn.report.markup import Content, Html, facts, join, table, tag, value
-from gearnn.report.record import KINDS, Run, items, mapping, number, text, texts
+from gearnn.report.plots import Chart
+from gearnn.report.record import KINDS, Run, text, texts
 
 
 def figure(chart: Optional[Chart], reason: str) -> Html:
@@ -19,7 +18,8 @@ def figure(chart: Optional[Chart], reason: str) -> Html:
     place = tag(
         "div", id=f"chart-{chart.name}", class_="chart", style=f"height:{chart.height}px", role="img", aria_label=chart.title
     )
-    return tag("figure", tag("figcaption", chart.title), place)
+    note = tag("p", chart.note, class_="note") if chart.note else None
+    return tag("figure", tag("figcaption", chart.title), place, note)
 
 
 def section(title: str, lead: Content, *children: Content) -> Html:
@@ -27,8 +27,8 @@ def section(title: str, lead: Content, *children: Content) -> Html:
     return tag("section", tag("h2", title), tag("p", lead, class_="lead") if lead else None, *children)
 
 
-def networks(run: Run) -> Html:
-    """Every network that was measured, beside the others."""
+def networks(run: Run, drawn: Charts) -> Html:
+    """Every network that was measured, beside the others, and what its accuracy costs."""
     if not run.networks:
         return section("Networks compared", None, tag("p", "Not measured: no networks in result.json.", class_="missing"))
     base = run.baseline
@@ -45,11 +45,12 @@ def networks(run: Run) -> Html:
                 percent(network.clean),
                 percent(network.robust),
                 *(against if base is not None else []),
+                milliseconds(network.latency),
                 count(network.images),
                 duration(network.seconds),
             ]
         )
-    head = ["Network", "Parameters", "Clean", "Robust", "Images seen", "Training time"]
+    head = ["Network", "Parameters", "Clean", "Robust", "Latency", "Images seen", "Training time"]
     if base is not None:
         head[4:4] = ["Clean vs. baseline", "Robust vs. baseline"]
     marked = [index for index, network in enumerate(run.networks) if network is run.final]
@@ -58,10 +59,22 @@ def networks(run: Run) -> Html:
         lead += " Differences to the clean-trained baseline of the same size are in percentage points."
     else:
         lead += " No baseline of the same size was trained, so gains over clean training are not measured."
-    return section("Networks compared", lead, table(head, rows, marked=marked), _conditions(run))
+    scatter = (
+        figure(drawn["trade-latency"], "no network's latency is in result.json"),
+        figure(drawn["trade-size"], "no network's size is in result.json"),
+    )
+    hint = "Filled marks are robust accuracy, hollow ones clean accuracy; up and to the left is better."
+    return section(
+        "Networks compared",
+        lead,
+        table(head, rows, marked=marked),
+        _conditions(run),
+        tag("div", *scatter, class_="pair spaced"),
+        tag("p", hint, class_="note"),
+    )
 
 
-def training(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
+def training(run: Run, drawn: Charts) -> Html:
     """Curves over the epochs of all phases."""
     lead = (
         "The phases follow one another on the same network; the dashed line is where it grew. Test accuracy is on clean images. "
@@ -71,40 +84,10 @@ def training(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
     return section("Training", lead, tag("div", *shown, class_="pair"))
 
 
-def growth(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
-    """Which layers grew, and what stopped them."""
-    record = run.part("growth")
-    bound = text(record.get("bound_by"))
-    ends = {"candidates": "the candidates: all were taken before the budget was used up"}
-    details: List[Tuple[Content, Content]] = [("Grower", text(record.get("grower")))]
-    details += [_usage(mapping(usage)) for usage in items(record.get("budget"))]
-    details.append(("Bound by", ends.get(bound, f"the budget of {bound}") if bound else None))
-    details += [_check(mapping(check)) for check in items(record.get("checks"))]
-    details += [(f"Left as it was: {layer}", str(reason)) for layer, reason in mapping(record.get("fixed")).items()]
-    lead = "Width, in channels, of each layer from input to output. Hover for how many neurons were split and how many are new."
-    return section("Growth", lead, facts(details), figure(drawn["widths"], "no widths in result.json"))
-
-
-def _usage(usage: Mapping[str, Any]) -> Tuple[Content, Content]:
-    """One limit of the budget: before, after, and how much of it is used."""
-    before, after, limit = (number(usage.get(key)) for key in ("before", "after", "limit"))
-    unit = text(usage.get("unit"))
-    share = f" ({percent(after / limit)} of {quantity(limit, unit)})" if after is not None and limit else ""
-    return f"Budget of {text(usage.get('name'))}", f"{quantity(before, unit)} → {quantity(after, unit)}{share}"
-
-
-def _check(check: Mapping[str, Any]) -> Tuple[Content, Content]:
-    """What was predicted for the grown network, and what was then measured."""
-    predicted, measured = number(check.get("predicted")), number(check.get("measured"))
-    unit = text(check.get("unit"))
-    shown = f"predicted {quantity(predicted, unit)}, measured {quantity(measured, unit) if measured is not None else 'missing'}"
-    return f"Check of {text(check.get('name'))}", shown
-
-
-def robustness(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
+def robustness(run: Run, drawn: Charts) -> Html:
     """Accuracy of the final network under each corruption."""
     kind = run.corruptions
-    lead = join(
+    lead: Content = join(
         [
             "Accuracy of the final network under each corruption and severity, in percent. The corruptions are ",
             tag("span", kind, class_="chip"),
@@ -135,81 +118,6 @@ def _certainty(run: Run) -> Optional[Html]:
         return None
     note = "The intervals hold what these test images leave open, not what training with another seed would give."
     return join([facts(pairs), tag("p", note, class_="note")])
-
-
-def time(run: Run, drawn: Mapping[str, Optional[Chart]]) -> Html:
-    """What each phase took; energy where a meter could be read."""
-    metered = any(phase.joules is not None for phase in run.phases)
-    rows = [
-        [
-            phase.name,
-            count(phase.epochs),
-            count(phase.views),
-            count(phase.images),
-            duration(phase.seconds),
-            count(phase.images_per_s),
-            _megabytes(phase.peak_memory_mb),
-            *([f"{phase.joules / 1e3:,.2f} kJ" if phase.joules is not None else None] if metered else []),
-        ]
-        for phase in run.phases
-    ]
-    head = ["Phase", "Epochs", "Views", "Images", "Time", "Images/s", "Peak memory", *(["Energy"] if metered else [])]
-    total = number(run.result.get("seconds_total"))
-    lead = f"The whole run, measurements included, took {duration(total)}." if total is not None else None
-    return section(
-        "Time and memory",
-        lead,
-        figure(drawn["time"], "no phases in result.json"),
-        table(head, rows) if rows else None,
-    )
-
-
-def engine(run: Run) -> Html:
-    """Latency, its conditions, and how well the engine agrees with torch."""
-    record, device = run.part("engine"), run.part("device")
-    rows = [
-        [
-            count(number(row.get("batch"))),
-            *(decimal(number(row.get(key))) for key in ("p50_ms", "p90_ms", "p99_ms")),
-            count(number(row.get("images_per_s"))),
-            count(number(row.get("iterations"))),
-        ]
-        for row in map(mapping, items(record.get("latency")))
-    ]
-    latency = (
-        table(["Batch", "p50, ms", "p90, ms", "p99, ms", "Images/s", "Iterations"], rows)
-        if rows
-        else tag("p", "Not measured: no latencies in result.json.", class_="missing")
-    )
-    compared = mapping(record.get("comparison"))
-    conditions = facts(
-        [
-            ("Runtime", engine_name(run) if record.get("runtime") else None),
-            ("Threads", count(number(record.get("threads")))),
-            ("Device", text(device.get("name"))),
-            ("ONNX file", size(number(record.get("onnx_bytes")))),
-            ("ONNX opset", count(number(record.get("opset")))),
-        ]
-    )
-    agreement = facts(
-        [
-            ("Largest difference", small(number(compared.get("max_abs")))),
-            ("Mean difference", small(number(compared.get("mean_abs")))),
-            ("Same top class", percent(number(compared.get("top1_agreement")))),
-            ("Images compared", count(number(compared.get("n")))),
-        ]
-    )
-    lead = "The network as it will run. Latency is of the runtime alone, on random input, after warming up."
-    return section(
-        "Engine",
-        lead,
-        tag("h3", "Latency"),
-        latency,
-        conditions,
-        tag("h3", "Agreement with torch"),
-        tag("p", "Logits of the engine against those of torch on the same test images.", class_="lead"),
-        agreement,
-    )
 
 
 def notes(run: Run) -> Html:
@@ -260,26 +168,10 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, str
             yield name, "not set" if found is None else str(found)
 
 
-def draw(run: Run) -> Mapping[str, Optional[Chart]]:
-    """All charts by name, None where there is nothing to draw."""
-    return {
-        "accuracy": charts.accuracy_curves(run),
-        "loss": charts.loss_curves(run),
-        "widths": charts.width_bars(run),
-        "corruptions": charts.corruption_map(run.final),
-        "difference": charts.difference_map(run.final, run.baseline),
-        "time": charts.phase_times(run),
-    }
-
-
 def _signed(difference: Optional[float]) -> Content:
     if difference is None:
         return None
     return tag("span", points(difference), class_="loss" if round(difference, 3) < 0 else None)
-
-
-def _megabytes(value_: Optional[float]) -> str:
-    return size(None if value_ is None else value_ * 1e6)
 
 
 def _conditions(run: Run) -> Optional[Html]:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List, Optional
 
 import numpy as np
 
-ARRAYS = ("clean", "augmented", "corrupted", "labels")
+ARRAYS = ("clean", "augmented", "corrupted", "labels", "by_severity")
 """In examples.npz."""
 _LARGEST = 1 << 27  # bytes unpacked
 _MOST = 64  # example images
 _MOST_PICTURES = 4096  # with their views and corruptions
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """uint8 images: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, kinds, C, H, W); labels (n,).
+
+    ``by_severity`` (kinds, severities, C, H, W) is the first image under every corruption.
+    """
+
+    clean: np.ndarray
+    augmented: Optional[np.ndarray]
+    corrupted: Optional[np.ndarray]
+    labels: Optional[np.ndarray]
+    by_severity: Optional[np.ndarray] = None
 
 
 def read_text(path: Path, largest: int) -> str:
@@ -60,3 +75,31 @@ def _array(content: bytes) -> np.ndarray:
         raise ValueError("it is cut short")
     array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return array
+
+
+def read_examples(path: Path, missing: List[str]) -> Optional[Examples]:
+    """The images of examples.npz that fit together; what could not be read is added to ``missing``, a sentence each."""
+    try:
+        found = read_arrays(path)
+    except Exception:  # NumPy, zipfile and zlib have many words for a damaged file
+        missing.append("examples.npz could not be read, so no images are shown.")
+        return None
+
+    def images(name: str, dimensions: int) -> Optional[np.ndarray]:
+        array = found.get(name)
+        if array is None or array.dtype != np.uint8 or array.ndim != dimensions or array.size == 0:
+            return None
+        return array
+
+    clean, labels = images("clean", 4), found.get("labels")
+    if clean is None:
+        missing.append("examples.npz holds no clean images, so none are shown.")
+        return None
+
+    def beside(name: str) -> Optional[np.ndarray]:
+        array = images(name, 5)
+        return array if array is not None and len(array) == len(clean) else None
+
+    fitting = labels is not None and labels.shape == (len(clean),) and labels.dtype.kind in "iu"
+    levels = images("by_severity", 5)
+    return Examples(clean, beside("augmented"), beside("corrupted"), labels if fitting else None, levels)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gearnn.engine.runtimes import load_runtime
-from gearnn.measure import deploy, time_engine
+from gearnn.measure import deploy, median_latency, time_engine
 from gearnn.models import scaled_widths
 from gearnn.network import Card, save_network
 
@@ -28,6 +28,9 @@ def test_deploys_and_times(arch: str, tmp_path: Path) -> None:
     assert times["runtime"] == "onnxruntime"
     assert times["latency"][0]["batch"] == 1
     assert times["latency_ms_p50"] > 0
+    assert sum(layer["share"] for layer in times["layers"]) == pytest.approx(1)
+    assert any(layer["modules"] and layer["mean_ms"] > 0 for layer in times["layers"])
+    assert 0 < median_latency(tmp_path / "net.onnx", threads=1, seed=0) < 100 * times["latency_ms_p50"]
 
 
 @pytest.mark.parametrize("options", [{"pixels": True}, {"batch": 3}])

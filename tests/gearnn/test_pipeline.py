@@ -40,6 +40,8 @@ def test_images_in_network_engine_and_report_out(npz: Path, tmp_path: Path, caps
     assert result["engine"]["runtime"] == "onnxruntime"
     assert result["engine"]["clean_accuracy"] == result["clean_accuracy"]
     assert result["engine"]["latency_ms_p50"] > 0
+    assert result["networks"][2]["latency_ms_p50"] == result["engine"]["latency_ms_p50"]
+    assert all(network["latency_ms_p50"] > 0 for network in result["networks"])
     assert result["engine"]["comparison"]["max_abs"] < 1e-4
     assert result["params_final"] > result["params_seed"]
     assert [network["name"] for network in result["networks"]] == ["seed", "grown", "robust", "baseline"]

@@ -52,6 +52,7 @@ def network(name: str, label: str, params: int, level: float, clean: float) -> D
         "robust_accuracy": report["robust"],
         "robustness": report,
         "onnx_bytes": 4 * params + 9000,
+        "latency_ms_p50": {"seed": 0.251, "grown": 0.408, "robust": 0.412, "baseline": 0.41}[name],
         "comparison": {"max_abs": 3.1e-6, "mean_abs": 4.0e-7, "top1_agreement": 1.0, "n": 256},
     }
 
@@ -70,7 +71,7 @@ def result() -> Dict[str, Any]:
         images = 1437 * (epochs[name] + (name == "growth"))
         kind, views = ("grow" if name == "growth" else "train"), (4 if name == "era" else 1)
         record = {"name": name, "kind": kind, "views": views, "epochs": epochs[name], "seconds": taken, "images": images}
-        phases.append({**record, "images_per_s": images / taken, "peak_memory_mb": 611.3 + 40 * views})
+        phases.append({**record, "images_per_s": images / taken, "peak_memory_mb": 611.3 + 40 * views, "joules": 21.5 * taken})
     grown = [
         {"name": name, "before": before, "after": after, "split": 3, "new": after - before - 3, "score": -0.2}
         for name, before, after in zip(LAYERS, SEED_WIDTHS, FINAL_WIDTHS)
@@ -78,6 +79,10 @@ def result() -> Dict[str, Any]:
     latency = [
         {"batch": 1, "p50_ms": 0.412, "p90_ms": 0.455, "p99_ms": 0.731, "images_per_s": 2391.0, "iterations": 200},
         {"batch": 32, "p50_ms": 7.94, "p90_ms": 8.41, "p99_ms": 11.02, "images_per_s": 4012.0, "iterations": 50},
+    ]
+    layers = [
+        {"name": f"/1/{name}/Conv", "op": "Conv", "modules": [f"1.{name}"], "mean_ms": 0.02 + 0.003 * index, "share": 0.05}
+        for index, name in enumerate([*LAYERS, "features.52.0", "features.54.0", "classifier"])
     ]
     return {
         "clean_accuracy": networks[2]["clean_accuracy"],
@@ -90,6 +95,7 @@ def result() -> Dict[str, Any]:
             "robust_accuracy": networks[2]["robust_accuracy"],
             "latency_ms_p50": 0.412,
             "latency": latency,
+            "layers": layers,
             "comparison": networks[2]["comparison"],
             "onnx_bytes": 441_000,
             "opset": 13,
@@ -166,7 +172,9 @@ def pictures() -> Dict[str, np.ndarray]:
         noise = generator.normal(0, 30, (6, count, 1, 32, 32))
         return np.clip(clean[:, None] + noise, 0, 255).astype(np.uint8)
 
-    return {"clean": clean, "augmented": noisy(3), "corrupted": noisy(15), "labels": np.arange(6, dtype=np.int64)}
+    levels = np.stack([noisy(15)[0] for _ in range(5)], axis=1)
+    labels = np.arange(6, dtype=np.int64)
+    return {"clean": clean, "augmented": noisy(3), "corrupted": noisy(15), "by_severity": levels, "labels": labels}
 
 
 CONFIG = {
@@ -186,8 +194,8 @@ CONFIG = {
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """``make_run(change)`` writes a run folder, its result first given to ``change`` (which edits it in place)."""
 
-    def make(change: Callable[[Dict[str, Any]], Any] = lambda result: None) -> Path:
-        folder, written = tmp_path / "run", json.loads(json.dumps(result()))
+    def make(change: Callable[[Dict[str, Any]], Any] = lambda result: None, name: str = "run") -> Path:
+        folder, written = tmp_path / name, json.loads(json.dumps(result()))
         change(written)
         folder.mkdir(exist_ok=True)
         (folder / "result.json").write_text(json.dumps(written), encoding="utf-8")

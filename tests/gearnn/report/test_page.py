@@ -38,6 +38,8 @@ def hostile(result: Dict[str, Any]) -> None:
     result["versions"][HOSTILE] = HOSTILE
     result["device"]["name"] = HOSTILE
     result["engine"].update(runtime=HOSTILE, version=HOSTILE)
+    result["engine"]["layers"][0].update(name=HOSTILE, op=HOSTILE, modules=[HOSTILE])
+    result["growth"]["budget"][0].update(name=HOSTILE, unit=HOSTILE)
     result["growth"].update(bound_by=HOSTILE, fixed={HOSTILE: HOSTILE})
     for entry in [*result["networks"], *result["phases"]]:
         entry["label"] = entry["name"] = HOSTILE
@@ -75,9 +77,9 @@ def test_what_came_from_data_is_escaped(make_run: MakeRun) -> None:
     page = write_report(folder).read_text(encoding="utf-8")
     found = Elements(page).found
     assert HOSTILE not in page and "&lt;/script&gt;&lt;img" in page
-    assert [tag for tag, _ in found].count("script") == 3
+    assert [tag for tag, _ in found].count("script") == 4
     assert not any(name.startswith("on") for _, attributes in found for name in attributes)
-    assert all(attributes["src"].startswith("data:") for tag, attributes in found if tag == "img")
+    assert all(attributes.get("src", "data:").startswith("data:") for tag, attributes in found if tag == "img")
 
 
 def test_figures_cannot_end_their_script() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gearnn.report.pictures import data_uri, examples
+from gearnn.report.pictures import data_uri, examples, hover_pictures
 from gearnn.report.record import read_run
 
 
@@ -43,3 +43,28 @@ def test_strips_are_named_and_folded(make_run: Callable[..., Path]) -> None:
 def test_names_are_not_invented(make_run: Callable[..., Path]) -> None:
     shown = examples(read_run(make_run(lambda result: result.update(classes=["only"], networks=[]))))
     assert 'alt="only, clean"' in shown and 'alt="class 5, corruption 15"' in shown
+
+
+def test_every_cell_of_the_heat_map_has_its_image(make_run: Callable[..., Path]) -> None:
+    run = read_run(make_run())
+    pictures = hover_pictures(run)
+    assert run.examples is not None and run.examples.by_severity is not None
+    assert len(pictures) == 1 + 15 * 5
+    np.testing.assert_array_equal(np.asarray(decoded(pictures["9,2"])), run.examples.by_severity[9, 2, 0])
+    np.testing.assert_array_equal(np.asarray(decoded(pictures["clean"])), run.examples.clean[0, 0])
+
+
+def test_older_runs_show_the_one_severity_that_they_kept(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    with np.load(folder / "examples.npz") as stored:
+        np.savez(folder / "examples.npz", **{name: stored[name] for name in stored.files if name != "by_severity"})
+    run = read_run(folder)
+    pictures = hover_pictures(run)
+    assert set(pictures) == {"clean", *(f"{row},2" for row in range(15))}
+    assert run.examples is not None and run.examples.corrupted is not None
+    np.testing.assert_array_equal(np.asarray(decoded(pictures["14,2"])), run.examples.corrupted[0, 14, 0])
+
+
+def test_images_of_other_corruptions_are_not_shown(make_run: Callable[..., Path]) -> None:
+    run = read_run(make_run(lambda result: result["networks"][2]["robustness"]["per_corruption"].pop("fog")))
+    assert hover_pictures(run) == {}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Callable, List
 
 from gearnn.report import sections
+from gearnn.report.charts import draw
 from gearnn.report.record import read_run
 
 MakeRun = Callable[..., Path]
@@ -18,48 +19,32 @@ def rows(markup: str) -> List[List[str]]:
 
 def test_networks_are_compared_with_the_baseline(make_run: MakeRun) -> None:
     run = read_run(make_run())
-    head, seed, _, final, baseline = rows(sections.networks(run))
+    shown = sections.networks(run, draw(run))
+    head, seed, _, final, baseline = rows(shown)
     assert head[:6] == ["Network", "Parameters", "Clean", "Robust", "Clean vs. baseline", "Robust vs. baseline"]
     assert seed[:3] == ["seed network", "60,418", "96.9 %"]
     assert final[4] == "−0.6" and final[5].startswith("+")
     assert baseline[4:6] == ["–", "–"]
-    assert 'class="marked"><th scope="row">grown network, after ERA' in sections.networks(run)
+    assert head[6] == "Latency" and seed[6] == "0.251 ms"
+    assert 'class="marked"><th scope="row">grown network, after ERA' in shown
 
 
 def test_without_a_baseline_there_are_no_differences(make_run: MakeRun) -> None:
     run = read_run(make_run(lambda result: result["networks"].pop()))
-    assert "vs. baseline" not in sections.networks(run) and "not measured" in sections.networks(run)
-    assert "no baseline of the same size was trained" in sections.robustness(run, sections.draw(run))
+    assert "vs. baseline" not in sections.networks(run, draw(run)) and "not measured" in sections.networks(run, draw(run))
+    assert "no baseline of the same size was trained" in sections.robustness(run, draw(run))
 
 
 def test_an_unmeasured_network_is_shown_as_such(make_run: MakeRun) -> None:
     run = read_run(make_run(lambda result: result["networks"][0].update(clean_accuracy=float("nan"), params="many")))
-    assert rows(sections.networks(run))[1][1:3] == ["not measured", "not measured"]
+    assert rows(sections.networks(run, draw(run)))[1][1:3] == ["not measured", "not measured"]
 
 
 def test_intervals_and_calibration_are_shown_where_they_were_measured(make_run: MakeRun) -> None:
     run = read_run(make_run())
-    shown = sections.robustness(run, sections.draw(run)).replace("\u202f", " ")
+    shown = sections.robustness(run, draw(run)).replace("\u202f", " ")
     assert "Clean accuracy, 95 %</dt><dd>97.1 % to 99.6 %<" in shown and "Calibration error (ECE), clean</dt><dd>2.1 %<" in shown
     assert "Robust accuracy, 95 %" not in shown and "(ECE), robust" not in shown
-
-
-def test_growth_says_what_bound_it(make_run: MakeRun) -> None:
-    run = read_run(make_run())
-    shown = sections.growth(run, sections.draw(run)).replace("\u202f", " ")
-    assert "(99.2 % of 1,064)" in shown and "the budget of summed widths" in shown
-    assert "predicted 42.0 MB, measured 43.0 MB" in shown and "osg" in shown
-    run = read_run(make_run(lambda result: result["growth"].update(bound_by="candidates", fixed={"stem": "reused twice"})))
-    shown = sections.growth(run, sections.draw(run))
-    assert "all were taken before" in shown and "Left as it was: stem" in shown
-
-
-def test_phases_and_latencies_are_tabulated(make_run: MakeRun) -> None:
-    run = read_run(make_run())
-    era = rows(sections.time(run, sections.draw(run)))[4]
-    assert era == ["era", "40", "4", "57,480", "2 min 51 s", "336", "771 MB"]
-    assert rows(sections.engine(run))[1] == ["1", "0.41", "0.46", "0.73", "2,391", "200"]
-    assert "3.1 × 10⁻⁶" in sections.engine(run)
 
 
 def test_options_are_flat_and_readable(make_run: MakeRun) -> None:
@@ -71,8 +56,8 @@ def test_options_are_flat_and_readable(make_run: MakeRun) -> None:
 def test_a_bare_result_is_not_measured_everywhere(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}", encoding="utf-8")
     run = read_run(tmp_path)
-    drawn = sections.draw(run)
-    bare = [sections.networks(run), sections.configuration(run), sections.engine(run), sections.surroundings(run)]
-    bare += [part(run, drawn) for part in (sections.training, sections.growth, sections.robustness, sections.time)]
+    drawn = draw(run)
+    bare = [sections.configuration(run), sections.surroundings(run)]
+    bare += [part(run, drawn) for part in (sections.networks, sections.training, sections.robustness)]
     for shown in bare:
         assert "ot measured" in shown

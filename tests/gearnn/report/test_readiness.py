@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+import pytest
+
+from gearnn.report.readiness import checks, readiness, verdict
+from gearnn.report.record import read_run
+
+MakeRun = Callable[..., Path]
+
+
+def passed(folder: Path) -> List[Optional[bool]]:
+    return [check.passed for check in checks(read_run(folder))]
+
+
+def test_a_network_that_passes_all_is_ready(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert passed(folder) == [True, True, True, True]
+    shown = readiness(read_run(folder)).replace("\u202f", " ")
+    assert "Ready: the FP32 network may be deployed." in shown and "ready-yes" in shown
+    assert "3.1 × 10⁻⁶ at most" in shown and "2 limits kept" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "failed", "told"),
+    [
+        (lambda result: result["engine"]["comparison"].update(max_abs=2e-4), 0, "2.0 × 10⁻⁴"),
+        (lambda result: result["engine"]["comparison"].update(top1_agreement=0.97), 0, "97.0 %"),
+        (lambda result: result.update(clean_accuracy=0.1), 1, "guessing among 10 gives 10.0 %"),
+        (lambda result: result["growth"]["budget"][0].update(after=1065), 2, "summed widths is 1,065, 1,064 allowed"),
+        (lambda result: result["growth"]["checks"][0].update(measured=5.1e7), 2, "training memory is 51.0 MB, 50.0 MB allowed"),
+    ],
+)
+def test_one_failed_check_is_enough(make_run: MakeRun, change: Callable[[Dict[str, Any]], None], failed: int, told: str) -> None:
+    run = read_run(make_run(change))
+    found = checks(run)
+    assert [check.passed for check in found].index(False) == failed and verdict(found) == "Not ready"
+    assert told in readiness(run).replace("\u202f", " ") and "ready-no" in readiness(run)
+
+
+def test_what_was_not_measured_is_not_passed(make_run: MakeRun) -> None:
+    folder = make_run(lambda result: result["engine"].pop("comparison"))
+    assert passed(folder)[0] is None and verdict(checks(read_run(folder))) == "Not known"
+    assert "Not known" in readiness(read_run(folder)) and "ready-yes" not in readiness(read_run(folder))
+
+
+def test_a_baseline_or_growth_that_was_not_asked_for_does_not_matter(make_run: MakeRun) -> None:
+    folder = make_run(lambda result: [result["networks"].pop(), result.update(growth={})])
+    assert passed(folder) == [True, True, None, None] and verdict(checks(read_run(folder))) == "Ready"
+
+
+def test_being_less_robust_than_the_baseline_is_said(make_run: MakeRun) -> None:
+    folder = make_run(lambda result: result["networks"][3].update(robust_accuracy=0.999))
+    assert passed(folder)[3] is False and verdict(checks(read_run(folder))) == "Ready"
+    assert "−" in checks(read_run(folder))[3].found
