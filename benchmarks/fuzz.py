@@ -29,14 +29,21 @@ STUCK = 60.0  # seconds without a finished case
 _KEPT = 20  # findings described, of a loader
 
 
-def loaders_module() -> ModuleType:
-    """The targets, which the tests use too."""
-    spec = importlib.util.spec_from_file_location("fuzzing_loaders", ROOT / "tests" / "fuzzing_loaders.py")
+def module_of(name: str) -> ModuleType:
+    """Targets, which the tests use too."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzzing_loaders"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def all_loaders(module: ModuleType) -> Dict[str, Any]:
+    """Every loader by name; those of data sets are named ``reader_…``."""
+    readers = module_of("fuzzing_readers")
+    seeds, targets = readers.seeds(), readers.targets()
+    return {**module.loaders(), **{f"reader_{name}": module.Loader(seeds[name], "bytes", targets[name]) for name in targets}}
 
 
 def work(name: str, seed: int, start: int, cases: int) -> None:
@@ -44,8 +51,8 @@ def work(name: str, seed: int, start: int, cases: int) -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
-    module = loaders_module()
-    loader = module.loaders()[name]
+    module = module_of("fuzzing_loaders")
+    loader = all_loaders(module)[name]
     for sound in loader.seeds:
         if not loader.feed(sound):
             raise SystemExit(f"{name}: a sound file is refused")
@@ -136,7 +143,7 @@ def main(arguments: List[str]) -> int:
         return 0
     from gearnn.engine.environment import environment
 
-    names = options.only or sorted(loaders_module().loaders())
+    names = options.only or sorted(all_loaders(module_of("fuzzing_loaders")))
     results: Dict[str, Any] = {}
     for name in names:
         results[name] = feed(name, options.seed, options.cases)

@@ -129,7 +129,7 @@ def _ended(holder: Dict[str, Any]) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no system has numbers that large
         return True
     except OSError:
         return False

@@ -25,7 +25,8 @@ from gearnn.errors import UserError
 from gearnn.readers import cifar, idx, npz, tiny_imagenet
 from gearnn.readers.store import _read_index
 
-Target = Callable[[bytes], None]
+Target = Callable[[bytes], bool]
+"""Returns whether the bytes were taken."""
 
 
 def targets() -> Dict[str, Target]:
@@ -46,7 +47,7 @@ def targets() -> Dict[str, Target]:
     def reading(place: str, name: str, read: Callable[[Path], object]) -> Target:
         file = folders[place] / name
 
-        def target(data: bytes) -> None:
+        def target(data: bytes) -> bool:
             file.parent.mkdir(exist_ok=True)  # an index that is not sound is removed with its folder
             file.write_bytes(data)
             try:
@@ -55,6 +56,8 @@ def targets() -> Dict[str, Target]:
                     read(file)
             except (UserError, UnreadableImageError) as error:
                 assert "\n" not in str(error)
+                return False
+            return True
 
         return target
 

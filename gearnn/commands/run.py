@@ -61,7 +61,11 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
         folder = error.args[0].split(": ")[0]
         raise UserError(f"{folder}: continue it with `{continued}`, or choose another --out") from error
     except Stopped as stopped:
-        print(f"{stopped}; go on from the last finished epoch with `{continued}`", file=sys.stderr)
+        if (Path(str(resolved(options.config).out)) / "config.json").exists():
+            print(f"{stopped}; go on from the last finished epoch with `{continued}`", file=sys.stderr)
+        else:
+            again = " ".join(map(shlex.quote, ("gearnn", name, *arguments)))
+            print(f"{stopped} before training had begun; start again with `{again}`", file=sys.stderr)
         return stopped.exit_code
     if options.json:
         print_json(result)

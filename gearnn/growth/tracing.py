@@ -47,6 +47,13 @@ def _no_new_attributes(model: nn.Module) -> Iterator[None]:
                 delattr(model, name)
 
 
+class _Uncompiled(fx.GraphModule):
+    """Only to be interpreted: code compiled from the graph would stay in torch.fx's and Python's caches of sources."""
+
+    def recompile(self) -> Any:
+        return None
+
+
 def traced(model: nn.Module, example_input: Tensor) -> fx.Graph:
     """What the model computes in eval mode, each node with its value's shape in ``meta``; the model stays as it is.
 
@@ -70,7 +77,7 @@ def traced(model: nn.Module, example_input: Tensor) -> fx.Graph:
             ) from error
         try:
             graph = _Tracer().trace(model, options)
-            ShapeProp(fx.GraphModule(model, graph)).propagate(example, *options.values())
+            ShapeProp(_Uncompiled(model, graph)).propagate(example, *options.values())
         except Exception as error:
             raise UserError(
                 f"this network cannot be traced for growth{_line(error)}: {error}; growth needs a forward that torch.fx "

@@ -7,13 +7,15 @@ import importlib.util
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
-from typing import List
+from typing import Any, Dict, List
 
 import pytest
 
-from gearnn.config import Epochs
+from gearnn.config import Epochs, RunConfig
+from gearnn.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +41,14 @@ def test_a_leak_is_told_from_ups_and_downs(soak: ModuleType) -> None:
     found = soak.verdict(_samples(soak, warm_up + leak, same, same), 10)
     assert not found["passed"]
     assert 0.02 < found["drift"] < 0.06
-    more = [*same[:-1], 13]
-    for columns in ((more, same), (same, more)):
+    once, kept = [*same[:-1], 13], [*same[:25], *(count + 1 for count in same[25:])]
+    for which, columns in (("descriptors", (kept, same)), ("threads", (same, kept))):
         found = soak.verdict(_samples(soak, warm_up + waves, *columns), 10)
         assert not found["passed"]
-        assert sorted(found["grown"].values()) == [0, 1]
+        assert found[which]["median"] == [11, 12]
+    found = soak.verdict(_samples(soak, warm_up + waves, once, same), 10)
+    assert found["passed"]  # a file that was open at one look
+    assert found["descriptors"] == {"median": [11, 11], "most": [12, 13]}
     with pytest.raises(ValueError, match="5 samples after warm-up are too few"):
         soak.verdict(_samples(soak, warm_up + waves, same, same), 35)
 
@@ -70,3 +75,24 @@ def test_two_more_runs_leave_no_descriptors_and_no_threads(soak: ModuleType, tmp
         held.append(soak.sample(0.0))
     assert held[2].descriptors <= held[0].descriptors
     assert held[2].threads <= held[0].threads
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_one_run_fills_the_time(soak: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(config: RunConfig, progress: Progress) -> Dict[str, Any]:
+        asked.append(config.budget.train_time)
+        for step in range(40):
+            progress("era", step, 40)
+            time.sleep(0.01)
+        return {"phases": [{"name": "era", "epochs": 4, "seconds": 0.4}]}
+
+    monkeypatch.setattr(soak, "run", run)
+    monkeypatch.setattr(soak, "SAVED_EVERY", 0.1)
+    saved: List[Dict[str, Any]] = []
+    found = soak.soak(30, 0.02, soak.LONG, saved.append, many=False)
+    assert asked == ["30s"]
+    assert (found["kind"], found["runs"], found["phases"]) == ("one run", 1, [["era", 4, 0.4]])
+    assert found["warm_up_seconds"] < 0.5 * found["seconds"]
+    assert len(saved) > 2

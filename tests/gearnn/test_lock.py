@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,11 @@ def test_without_flock_another_hosts_lock_stands(tmp_path: Path, monkeypatch: py
     (tmp_path / NAME).write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "then", "started": "1"}))
     with pytest.raises(UserError, match="on elsewhere"), locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("pid", [10**30, 2**31])
+def test_a_number_that_no_process_has_is_a_stale_lock(pid: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_flock", lambda handle: None)
+    (tmp_path / NAME).write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": "then", "started": "1"}))
+    with locked(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()

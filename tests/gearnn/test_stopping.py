@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
+from typing import Dict, List, Tuple
 
 import pytest
 
+from gearnn.cli import main
 from gearnn.progress import no_progress
 from gearnn.stopping import Stopped, stopping
 
@@ -48,3 +55,68 @@ def test_other_threads_keep_their_callers_signals() -> None:
     thread.start()
     thread.join()
     assert found == [(no_progress, before)]
+
+
+def _signalled(command: List[str], number: int, metrics: Path, rows: int) -> Tuple[int, str, str]:
+    """Exit code, standard output and error of a command that gets a signal once ``metrics`` has so many rows; 0: gets none."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+    ) as process:
+        end = time.monotonic() + 120
+        while number and process.poll() is None and time.monotonic() < end:
+            if metrics.exists() and len(metrics.read_text().splitlines()) >= rows:
+                process.send_signal(number)
+                break
+            time.sleep(0.02)
+        output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+def _environment() -> Dict[str, str]:
+    return {**{name: value for name, value in os.environ.items() if name != "GEARNN_DATA"}, "OMP_NUM_THREADS": "1"}
+
+
+def test_the_command_that_is_printed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "a run"
+    options = "--preset plain --method fixed --arch mobilenet_v1 --limit-train 128 --limit-test 20 --seed-width 0.125 --threads 1"
+    command = ["gearnn", "run", *options.split(), "--epochs.seed", "16", "--epochs.era", "0", "--out", str(folder)]
+    command += ["--optimizer.batch-size", "32", "--augmentation.pad", "1"]
+    first = command[2:]
+    for number, rows in ((signal.SIGINT, 2), (signal.SIGTERM, 6), (0, 0)):
+        code, output, errors = _signalled(command, number, folder / "metrics.jsonl", rows)
+        assert "Traceback" not in errors
+        if number:
+            assert (code, output) == (128 + number, "")
+            told = re.findall(r"^stopped by SIG(?:INT|TERM); go on from the last finished epoch with `(.*)`$", errors, re.M)
+            assert len(told) == 1, errors
+            command = shlex.split(told[0])
+            (folder / "checkpoint" / ".last.safetensors.x.part").write_bytes(b"half")
+            assert command == ["gearnn", "run", *first, "--resume"]
+    assert code == 0, errors
+    metrics = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in metrics] == list(range(1, 17))
+    assert (folder / "result.json").exists()
+    assert list(folder.rglob(".*")) == []  # what was half-written is swept
+    assert "Whole run" in output
+
+    capsys.readouterr()
+    assert main(["run", *first]) == 2
+    cure = f"continue it with `{shlex.join(command)}`, or choose another --out"
+    assert capsys.readouterr().err == f"error: there is a run in {folder} already: {cure}\n"
+
+    (folder / "config.json").unlink()
+    assert main(command[1:]) == 2
+    cure = "restore that, or choose another --out"
+    assert capsys.readouterr().err == f"error: {folder} holds a run without its config.json: {cure}\n"
+
+
+def test_what_is_stopped_before_training_is_started_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(config: object, progress: object) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("gearnn.pipeline.run", run)
+    assert main(["run", "--out", str(tmp_path / "x")]) == 143
+    told = f"stopped by SIGTERM before training had begun; start again with `gearnn run --out {tmp_path / 'x'}`\n"
+    assert capsys.readouterr().err.endswith(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from typing import Callable, Dict, List, Tuple
 
 import pytest
@@ -183,3 +184,9 @@ def test_tracing_leaves_the_network_as_it_is(small_network: Callable[[str], nn.M
     assert all(parameter.grad is None for parameter in model.parameters())
     assert set(vars(model)) == attributes
     assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_tracing_leaves_no_sources_behind(small_network: Callable[[str], nn.Module], images: Tensor) -> None:
+    before = len(linecache.cache)
+    trace_channels(small_network("mobilenet_v1"), images)
+    assert len(linecache.cache) == before
