@@ -50,7 +50,8 @@ class GrowthConfig:
     epochs: int = 1
     """Eg, firefly only: passes over the data that train the candidates; one more scores them."""
     new_candidates: int = 0
-    """New neurons offered per layer; 0 offers twice as many as the layer is wide, at least 16 and at most 70 (or its width)."""
+    """New neurons offered per layer; 0 offers three times as many as the layer is wide; of those that are scored twice as many,
+    and at most 70 or its width; at least 16."""
     learning_rate: float = 1e-3
     """Firefly only: of RMSprop (momentum 0.1, alpha 0.9) on the candidates."""
     penalty: float = 1e-2

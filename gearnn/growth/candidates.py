@@ -80,11 +80,13 @@ class Offer:
 Grower = Callable[[Task], Offer]
 
 
-def offered_counts(graph: ChannelGraph, config: GrowthConfig, per_neuron: int = 2) -> Dict[str, int]:
-    """How many new neurons each group is offered: ``per_neuron`` times its width, at least 16 and at most 70 or its width."""
+def offered_counts(graph: ChannelGraph, config: GrowthConfig, scored: bool = True) -> Dict[str, int]:
+    """How many new neurons each group is offered, at least 16: of those that are scored twice its width, but at most 70 or its
+    width; three times its width of those that cost nothing to propose."""
     counts = {}
     for group in graph.groups:
-        wanted = config.new_candidates or min(max(per_neuron * group.width, 16), max(70, group.width))
+        ample = min(2 * group.width, max(70, group.width)) if scored else 3 * group.width
+        wanted = config.new_candidates or max(ample, 16)
         counts[group.name] = 0 if group.whole else -(-wanted // group.block) * group.block
     return counts
 

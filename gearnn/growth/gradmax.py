@@ -21,7 +21,7 @@ from gearnn.growth.candidates import Offer, Splitting, Task, blank_bank, first_b
 
 def gradmax(task: Task) -> Offer:
     """Leading singular vectors first; all groups grow alike, as published."""
-    counts = offered_counts(task.graph, task.config, per_neuron=3)
+    counts = offered_counts(task.graph, task.config, scored=False)
     bank = blank_bank(task, counts)
     pairs = [(producer, consumer) for group in task.graph.groups for producer in group.producers for consumer in group.consumers]
     moments = _moments(task, pairs)

@@ -41,7 +41,7 @@ class Entry:
     def offered(self, graph: ChannelGraph, config: GrowthConfig) -> Dict[str, int]:
         """How many candidates each group will have."""
         splits = "split" in self.kinds
-        new = offered_counts(graph, config, 2 if splits else 3) if "new" in self.kinds else {}
+        new = offered_counts(graph, config, scored=splits) if "new" in self.kinds else {}
         return {group.name: new.get(group.name, 0) + (group.width if splits or group.whole else 0) for group in graph.groups}
 
 
@@ -52,7 +52,7 @@ def variance_transfer(task: Task) -> Offer:
     Savarese & Maire, NeurIPS 2023, arXiv 2306.12700). BatchNorm undoes any rescaling of the old weights, so they are not
     rescaled. Newborn neurons read each other likewise: what they compute is cancelled until training tells the pairs apart.
     """
-    counts = offered_counts(task.graph, task.config, per_neuron=3)
+    counts = offered_counts(task.graph, task.config, scored=False)
     bank = blank_bank(task, counts)
 
     def alternating(values: torch.Tensor, block: int, dim: int, sign: float) -> torch.Tensor:
@@ -98,7 +98,7 @@ def net2net(task: Task) -> Offer:
 
 def random_growth(task: Task) -> Offer:
     """New neurons with random incoming weights, not read at first, in groups drawn at random."""
-    counts = offered_counts(task.graph, task.config, per_neuron=3)
+    counts = offered_counts(task.graph, task.config, scored=False)
     bank = blank_bank(task, counts)
     for group in task.graph.groups:
         for path in group.producers:

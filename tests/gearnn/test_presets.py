@@ -6,8 +6,13 @@ import dataclasses
 
 import pytest
 
+from gearnn.budget import check_reach
 from gearnn.config import Budget, RunConfig
+from gearnn.data import load_data
 from gearnn.errors import UserError
+from gearnn.growth.growers import find_grower
+from gearnn.materials import limits_of
+from gearnn.models import create_model, scaled_widths
 from gearnn.phases import Course, phases_of
 from gearnn.presets import PRESETS, preset, resolved
 
@@ -101,3 +106,14 @@ def test_what_is_compared_with_trains_as_long_as_published() -> None:
 def test_without_growth_nothing_limits_the_widths_unless_asked() -> None:
     assert resolved(preset("big")).budget == Budget()
     assert resolved(dataclasses.replace(preset("small-era"), budget=Budget(params="1M"))).budget == Budget(params=10**6)
+
+
+@pytest.mark.parametrize("name", ["default", "quick", "plain", "paper", "gearnn-1"])
+@pytest.mark.parametrize("arch", ["vgg19", "mobilenet_v1", "resnet18"])
+def test_every_network_can_grow_as_presets_ask(name: str, arch: str) -> None:
+    config = resolved(dataclasses.replace(preset(name), arch=arch, limit_train=256, limit_test=20))
+    dataset = load_data(limit_train=256, limit_test=20)
+    widths = scaled_widths(arch, config.seed_width, config.growth.round_to)
+    graph, limits = limits_of(config, dataset, create_model(arch, dataset.num_classes, widths, dataset.in_chans))
+    check_reach(graph, limits, find_grower(config.grower).offered(graph, config.growth), config.growth.round_to)
+    assert limits[0].limit > 1.3 * sum(widths)
