@@ -15,7 +15,7 @@ import functools
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 _CHANNELS = range(7)  # hwmon counts them from 1, iio from 0; hwmon's 7 is the sum of the shunt voltages, not a rail
 _LAYOUTS = (
@@ -49,15 +49,29 @@ class Meter:
     within: Tuple[str, ...] = ()
 
 
+Finder = Callable[[Path], Tuple[Optional[Meter], str]]
+"""From the folder where ``sys`` is mounted to a meter, or None and the reason, in a few words, why there is none here."""
+
+_ADDED: List[Finder] = []
+
+
+def register_meter(find: Finder) -> None:
+    """Let `find_meter` ask ``find`` too, before it looks for meters of its own: whoever adds one knows the board."""
+    _ADDED.append(find)
+
+
 def find_meter(root: Path = Path("/")) -> Tuple[Optional[Meter], str]:
     """The best meter that can be read here, and its source in words; or None, and the reason why nothing is measured.
 
     Args:
         root: where ``sys`` is mounted; another folder in tests.
     """
-    board, reason = _ina3221(root)
-    if board is not None:
-        return board, board.source
+    reasons = []
+    for find in (*_ADDED, _ina3221):
+        board, reason = find(root)
+        if board is not None:
+            return board, board.source
+        reasons.append(reason)
     (processor, refused), (gpu, missing) = _rapl(root), _nvml(root)
     if processor is not None and gpu is not None and gpu.cumulative:
         both = _together(processor, gpu)
@@ -66,7 +80,7 @@ def find_meter(root: Path = Path("/")) -> Tuple[Optional[Meter], str]:
         return processor, processor.source
     if gpu is not None:
         return gpu, gpu.source
-    return None, f"not measured: {reason}; {refused}; {missing}"
+    return None, f"not measured: {'; '.join([*reasons, refused, missing])}"
 
 
 def _ina3221(root: Path) -> Tuple[Optional[Meter], str]:

@@ -21,6 +21,7 @@ _HOMES = {
     "create_model": "gearnn.models",
     "grow": "gearnn.growth.step",
     "list_models": "gearnn.models",
+    "load": "gearnn.loading",
     "load_data": "gearnn.data",
     "run": "gearnn.pipeline",
 }
@@ -35,6 +36,7 @@ __all__ = [
     "create_model",
     "grow",
     "list_models",
+    "load",
     "load_data",
     "run",
 ]
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from gearnn.era import ERA
     from gearnn.errors import UserError
     from gearnn.growth.step import grow
+    from gearnn.loading import load
     from gearnn.models import create_model, list_models
     from gearnn.pipeline import run
     from gearnn.prime import PRIME

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -64,18 +64,22 @@ class Augmenter(nn.Module):
     @torch.no_grad()
     def forward(
         self,
-        images: torch.Tensor,
-        *,
+        images: Any,
+        *others: Any,
         indices: Optional[Indices] = None,
         epoch: int = 0,
         seed: Optional[int] = None,
         plan: Optional[Plan] = None,
-    ) -> torch.Tensor:
+    ) -> Any:
         """The views of each image, the clean one first.
+
+        It may stand in a ``torchvision.transforms.v2.Compose``, which hands on a sample's parts as they come: the labels and
+        whatever else follows the images is handed back as it is.
 
         Args:
             images: (B, C, H, W) or (C, H, W), uint8, or floating point in [0, 1]. The operations work on 256 levels, so
-                floating-point images are rounded to them first, the clean view too.
+                floating-point images are rounded to them first, the clean view too. Or a tuple or list whose first part they are.
+            others: what goes with the images.
             indices: (B,) positions in the data set; the default is 0, 1, ..., B - 1.
             epoch: with the seed and the index, the key of the draws.
             seed: the default is drawn from torch's default generator, so that ``torch.manual_seed`` decides.
@@ -83,12 +87,15 @@ class Augmenter(nn.Module):
 
         Returns:
             (views, B, C, H, W), or (views, C, H, W) for a single image, on the device of the images; in [0, 1] if there is no
-            mean and std to normalise with.
+            mean and std to normalise with. With ``others``, or parts after the images, a tuple that begins with the views.
 
         Raises:
             ValueError: one sentence, if the images, the indices or the plan do not fit.
             KernelError: if the back end asked for cannot run here.
         """
+        together = bool(others)
+        if isinstance(images, (tuple, list)) and images:
+            images, others, together = images[0], (*images[1:], *others), True
         batch = to_levels(images)
         single = batch.ndim == 3
         if single:
@@ -110,7 +117,8 @@ class Augmenter(nn.Module):
             backend=self.backend,
             threads=torch.get_num_threads(),
         )
-        return views[:, 0] if single else views
+        views = views[:, 0] if single else views
+        return (views, *others) if together else views
 
 
 def to_levels(images: torch.Tensor) -> torch.Tensor:
@@ -121,7 +129,9 @@ def to_levels(images: torch.Tensor) -> torch.Tensor:
     """
     if not isinstance(images, torch.Tensor) or images.ndim not in (3, 4):
         shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise ValueError(f"images must be a tensor (B, C, H, W) or (C, H, W), got {shape}.")
+        cure = "" if isinstance(images, torch.Tensor) else ": convert pictures first, as torchvision's PILToTensor does"
+        raise ValueError(f"images must be a tensor (B, C, H, W) or (C, H, W), got {shape}{cure}.")
+    images = images.as_subclass(torch.Tensor)  # torchvision's kinds of tensors give plain views
     if images.dtype == torch.uint8:
         return images
     if not images.is_floating_point():

@@ -31,6 +31,7 @@ COMMANDS: Dict[str, Command] = {
     "profile": Command("gearnn.commands.profile", "latency percentiles of an ONNX file on this machine"),
     "bundle": Command("gearnn.commands.bundle", "one folder or zip for a device: each precision, judged on its engine"),
     "predict": Command("gearnn.commands.predict", "what pictures show, on a deployed network"),
+    "watch": Command("gearnn.commands.watch", "how far a run is, live, or what came of it"),
     "report": Command("gearnn.commands.report", "write report.html of a run folder anew"),
     "compare-runs": Command("gearnn.commands.compare_runs", "one page for several runs: figures, curves, corruptions, options"),
     "bench": Command("gearnn.commands.bench", "time kernels, growers and the engine beside their peers on this machine"),

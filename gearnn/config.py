@@ -16,7 +16,6 @@ from gearnn.quantities import parse_bytes, parse_count, parse_duration
 PAPER_GROWTH_RATIO = {"mobilenet_v1": 1.8, "vgg19": 0.9, "resnet18": 0.6}
 
 Method = Literal["gearnn-2", "gearnn-1", "fixed"]
-Grower = Literal["osg", "firefly", "gradmax", "variance_transfer", "net2net", "random"]
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,12 @@ class RunConfig:
     with, small-clean, small-augmix, small-era, clean-then-era, clean-then-augmix, gearnn-1, big
     (docs/schedules.md). The command line takes default unless told otherwise."""
     arch: str = "vgg19"
-    """vgg19, mobilenet_v1 or resnet18."""
+    """vgg19, mobilenet_v1, resnet18, or a package's own."""
     method: Method = "gearnn-2"
     """gearnn-2 trains clean and then robust; gearnn-1 trains on augmented data throughout; fixed trains without growth, from the
     start at the largest even width that the budget allows (at seed-width, if no budget is given)."""
-    grower: Grower = "random"
-    """What proposes and scores candidates: osg, firefly, gradmax, variance_transfer, net2net or random."""
+    grower: str = "random"
+    """What proposes and scores candidates: osg, firefly, gradmax, variance_transfer, net2net, random, or a package's own."""
     shots: Union[int, Literal["auto"]] = 1
     """Growth steps in which the budget is reached, each with training after it; auto stops when it no longer pays."""
     seed_width: float = 0.125

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 from gearnn.augmenter import Augmenter, Indices, as_numpy
 from gearnn.kernels.era_plan import EraPlan, draw_plan
@@ -21,6 +21,7 @@ class ERA(Augmenter):
         alpha: of the Dirichlet over chains and the Beta between the clean image and the mixture.
         pad: crop offsets are drawn from [-pad, pad] pixels over a black border.
         flip: mirror left-right with probability 1/2. Crop and flip are shared by all views of an image.
+        operations: names to draw from, registered ones among them (``gearnn.kernels.operation``); None takes AugMix's nine.
         output: what comes out, as ``Augmenter`` takes it: mean, std, dtype, memory_format, backend.
 
     Raises:
@@ -37,6 +38,7 @@ class ERA(Augmenter):
         *,
         pad: int = 0,
         flip: bool = False,
+        operations: Optional[Sequence[str]] = None,
         **output: Any,
     ) -> None:
         super().__init__(**output)
@@ -47,6 +49,7 @@ class ERA(Augmenter):
         self.alpha = alpha
         self.pad = pad
         self.flip = flip
+        self.operations = None if operations is None else tuple(operations)
         self.plan([], seed=0, image_size=(1, 1))  # refuses settings out of range here, not at the first batch
 
     def plan(self, indices: Indices, *, seed: int, epoch: int = 0, image_size: Tuple[int, int]) -> EraPlan:
@@ -63,8 +66,9 @@ class ERA(Augmenter):
             alpha=self.alpha,
             pad=self.pad,
             flip=self.flip,
+            operations=self.operations,
         )
 
     def extra_repr(self) -> str:
-        names = ("severity", "width", "depth", "views", "alpha", "pad", "flip")
+        names = ("severity", "width", "depth", "views", "alpha", "pad", "flip", *(("operations",) if self.operations else ()))
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)

@@ -47,6 +47,16 @@ def locked(folder: Path) -> Iterator[None]:
                 place.rmdir()  # only where it is empty
 
 
+def at_work(folder: Path) -> Optional[Dict[str, Any]]:
+    """Who works in a run folder, as the lock is signed (pid, host, since); None if nobody does.
+
+    The lock itself is left alone: taking it for a moment could turn away a run that begins in that moment. Whether a process on
+    another host still lives cannot be seen from here.
+    """
+    holder = _holder(folder / NAME)
+    return None if holder is None or _ended(holder) else holder
+
+
 def _take(path: Path) -> int:
     while True:
         handle = os.open(str(path), os.O_RDWR | os.O_CREAT, 0o644)

@@ -13,7 +13,11 @@ gearnn build THIS_FOLDER  # on an NVIDIA device: makes a TensorRT engine, which 
 
 
 def model_card(
-    result: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]], default: str, conditions: Mapping[str, Any]
+    result: Mapping[str, Any],
+    facts: Mapping[str, Mapping[str, Any]],
+    default: str,
+    conditions: Mapping[str, Any],
+    use: str = _USE,
 ) -> str:
     """Text of a card.
 
@@ -22,18 +26,22 @@ def model_card(
         facts: of each precision: "clean", "robust", "ready", "reason", "latency_ms_p50", "bytes", "n", "runtime", "version".
         default: precision used unless told otherwise.
         conditions: "versions", "device", "threads" and "seed" that the figures were measured with.
+        use: how the network is used, in Markdown.
     """
     size, data, classes = result["image_size"], result["dataset"], result["classes"]
     colour = "RGB" if result["in_chans"] == 3 else "grey"
     shown = ", ".join(map(_plain, classes[:_MANY])) + (", …" if len(classes) > _MANY else "")
-    first = next(iter(facts.values()))
+    first, grown = next(iter(facts.values())), result["method"] != "fixed"
+    story = "it was trained at this size, without growth, on one device"
+    if grown:
+        story = f"a network of {result['params_seed']:,} parameters was trained, grown, and made robust by ERA, all on one device"
     table = [
         "| precision | clean | robust | p50 at batch 1 | file | ready |",
         "|---|---|---|---|---|---|",
         *(_row(name, entry, name == default) for name, entry in facts.items()),
     ]
     parts: List[str] = [
-        f"# {_plain(result['arch'])}, {result['params_final']:,} parameters, grown by GEARnn",
+        f"# {_plain(result['arch'])}, {result['params_final']:,} parameters, {'grown' if grown else 'trained'} by GEARnn",
         f"Tells {len(classes)} classes apart in {colour} images of {size}×{size} pixels: {shown}.",
         "## Figures",
         "\n".join(table),
@@ -48,13 +56,12 @@ def model_card(
         f"Trained on {data['n_train']:,} images of {_plain(data['name'])} ({_plain(data['source'])}), tested on others of it. "
         + " ".join(f"{_plain(note)}." for note in data["notes"]),
         "## Training",
-        f"Method {_plain(result['method'])}, preset {_plain(result['preset'])}, seed {result['seed']}: a network of "
-        f"{result['params_seed']:,} parameters was trained, grown, and made robust by ERA, all on one device.",
+        f"Method {_plain(result['method'])}, preset {_plain(result['preset'])}, seed {result['seed']}: {story}.",
         "## Limits",
         "The network names one of its classes for every picture, also for one that shows none of them. It was not examined for "
         "fairness between groups of people, or for adversarial pictures; corruptions other than those measured may do more harm.",
         "## Use",
-        _USE,
+        use,
         "Versions: " + ", ".join(f"{name} {version}" for name, version in conditions["versions"].items()) + ".",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

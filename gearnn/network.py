@@ -86,15 +86,17 @@ def save_network(path: Path, model: nn.Module, card: Card) -> None:
     write_tensors(path, model.state_dict(), card.to_metadata())
 
 
-def load_network(path: Path) -> Tuple[nn.Module, Card]:
+def load_network(path: Path, card: Optional[Card] = None) -> Tuple[nn.Module, Card]:
     """Rebuild a network, on normalised images, in eval mode; nothing in the file is executed.
+
+    ``card``: what it is, where that is known from elsewhere than its header.
 
     Raises:
         UserError: if the file is missing, torn, or not one of ours.
     """
     tensors, metadata = read_tensors(path)
     try:
-        card = Card.from_metadata(metadata)
+        card = card or Card.from_metadata(metadata)
         model = card.rebuild(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
@@ -103,9 +105,9 @@ def load_network(path: Path) -> Tuple[nn.Module, Card]:
     return model.eval(), card
 
 
-def load_deployable(path: Path) -> Tuple[nn.Sequential, Card]:
+def load_deployable(path: Path, card: Optional[Card] = None) -> Tuple[nn.Sequential, Card]:
     """As `load_network`, with the input normalisation in front: takes images in [0, 1]."""
-    model, card = load_network(path)
+    model, card = load_network(path, card)
     return deployable(model, card.mean, card.std).eval(), card
 
 

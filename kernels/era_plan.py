@@ -11,25 +11,16 @@ depth 3, views 4) of GEARnn (arXiv 2410.07691).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from .operation import ADDED, BUILT_IN, extended_family, operation_names
 from .philox import below, uniform
 from .plan_draws import STEP, Plan, Stream, array_of, axes, check_mixture, draw_depth, draw_frame, draw_mixture
 
-OPERATIONS: Tuple[str, ...] = (
-    "autocontrast",
-    "equalize",
-    "posterize",
-    "rotate",
-    "solarize",
-    "shear_x",
-    "shear_y",
-    "translate_x",
-    "translate_y",
-)
-"""``ops`` holds positions in this tuple."""
+OPERATIONS = BUILT_IN
+"""What is drawn from unless told otherwise. ``ops`` holds positions in ``operation_names()``, which begins with these."""
 
 NO_OPERATION = -1
 _MIN_LEVEL = 0.1
@@ -43,9 +34,8 @@ class EraPlan(Plan):
     All arrays are C-contiguous.
     """
 
-    family: ClassVar[str] = "augmix"
     ops: np.ndarray = array_of(np.int32, "BVWD")
-    """int32 (B, V, W, D): positions in OPERATIONS, -1 = no operation (only at the end of a chain)."""
+    """int32 (B, V, W, D): positions in operation_names(), -1 = no operation (only at the end of a chain)."""
     args: np.ndarray = array_of(np.float32, "BVWD")
     """float32 (B, V, W, D), sign included: rotate in degrees counter-clockwise, shear as a slope, translate in pixels,
     posterize in bits kept, solarize as the threshold; 0 where the operation takes nothing."""
@@ -57,6 +47,11 @@ class EraPlan(Plan):
     """int32 (B, 2): (dy, dx) in [-pad, pad]; pixel (y, x) comes from (y + dy, x + dx), and is 0 if outside."""
     flip: np.ndarray = array_of(np.bool_, "B")
     """bool (B,): mirror left-right, after the crop."""
+
+    @property
+    def family(self) -> str:
+        """With all registered operations if one of them is in the plan, else "augmix"."""
+        return extended_family() if (self.ops >= len(OPERATIONS)).any() else "augmix"
 
 
 def draw_plan(
@@ -72,6 +67,7 @@ def draw_plan(
     alpha: float = 1.0,
     pad: int = 0,
     flip: bool = False,
+    operations: Optional[Sequence[str]] = None,
 ) -> EraPlan:
     """Draw the plan of one batch.
 
@@ -87,6 +83,7 @@ def draw_plan(
         alpha: concentration of the Dirichlet and the Beta distribution.
         pad: largest crop offset in pixels; 0 = no crop.
         flip: mirror each image with probability 1/2.
+        operations: names to draw from, each as often; None takes OPERATIONS.
 
     Raises:
         ValueError: one sentence, if an argument is out of its range.
@@ -94,11 +91,12 @@ def draw_plan(
     if not 0 < severity <= _MAX_SEVERITY:
         raise ValueError(f"severity must be in (0, {_MAX_SEVERITY:g}], got {severity}.")
     check_mixture(image_size, width, depth, views, alpha, pad)
+    chosen = _positions(OPERATIONS if operations is None else operations)
     draw = Stream(indices, seed, epoch)
     used = draw_depth(draw, views, width, depth)
     view, chain, step = axes(*used.shape[1:])
     words = draw(STEP, view, chain, step)
-    ops = below(words[..., 0], len(OPERATIONS))
+    ops = chosen[below(words[..., 0], len(chosen))]
     level = _MIN_LEVEL + (severity - _MIN_LEVEL) * uniform(words[..., 1])
     sign = np.where(words[..., 2] >> 31, -1.0, 1.0)
     args = _resolve(ops, level, sign, image_size)
@@ -114,13 +112,20 @@ def draw_plan(
     )
 
 
+def _positions(names: Sequence[str]) -> np.ndarray:
+    known = operation_names()
+    unknown = [name for name in names if name not in known]
+    if unknown or not names or isinstance(names, str):
+        raise ValueError(f"operations must be some of {', '.join(known)}, got {names!r}.")
+    return np.array([known.index(name) for name in names])
+
+
 def _resolve(ops: np.ndarray, level: np.ndarray, sign: np.ndarray, image_size: Tuple[int, int]) -> np.ndarray:
-    """The argument of each operation at its level (0..10), AugMix's ``int_parameter`` and ``float_parameter``."""
+    """The argument of each operation at its level (0..10): AugMix's ``int_parameter`` and ``float_parameter``."""
     height, width = image_size
     # value = offset + sign * truncate(level * scale); "sign" is -1 where the strength is taken off the offset.
-    scale = np.zeros(len(OPERATIONS))
-    offset = np.zeros(len(OPERATIONS))
-    signed = np.zeros(len(OPERATIONS), bool)
+    count = len(operation_names())
+    scale, offset, signed = np.zeros(count), np.zeros(count), np.zeros(count, bool)
     for name, top in (
         ("posterize", 4.0),
         ("solarize", 256.0),
@@ -137,4 +142,8 @@ def _resolve(ops: np.ndarray, level: np.ndarray, sign: np.ndarray, image_size: T
     shears = (ops == OPERATIONS.index("shear_x")) | (ops == OPERATIONS.index("shear_y"))
     strength = level * scale[ops]
     strength = np.where(shears, strength, np.trunc(strength))
-    return offset[ops] + np.where(signed[ops], sign, -1.0) * strength
+    args = offset[ops] + np.where(signed[ops], sign, -1.0) * strength
+    for place, operation in enumerate(ADDED.values(), len(OPERATIONS)):
+        rows = ops == place
+        args[rows] = operation.argument(level[rows], sign[rows], image_size)
+    return args

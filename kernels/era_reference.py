@@ -7,8 +7,9 @@ from typing import List
 import numpy as np
 from PIL import Image, ImageOps
 
-from .era_plan import NO_OPERATION, OPERATIONS, EraPlan
+from .era_plan import NO_OPERATION, EraPlan
 from .frame import crop_flip_reference
+from .operation import ADDED, operation_names
 
 
 def era_views_reference(images: np.ndarray, plan: EraPlan) -> np.ndarray:
@@ -21,6 +22,7 @@ def era_views_reference(images: np.ndarray, plan: EraPlan) -> np.ndarray:
     Returns:
         float32 (J, B, C, H, W) in [0, 1].
     """
+    names = operation_names()
     views = np.empty((plan.views, *images.shape), np.float32)
     for n, image in enumerate(images):
         clean = crop_flip_reference(image, plan.crop[n], plan.flip[n])
@@ -33,7 +35,7 @@ def era_views_reference(images: np.ndarray, plan: EraPlan) -> np.ndarray:
                 result = start
                 for op, arg in zip(plan.ops[n, view, chain], plan.args[n, view, chain]):
                     if op != NO_OPERATION:
-                        result = [apply_operation(part, OPERATIONS[op], float(arg)) for part in result]
+                        result = [apply_operation(part, names[op], float(arg)) for part in result]
                 mixture = mixture + (mix * weight) * from_pillow(result)
             # Rounding may carry the sum of white pixels one unit in the last place over 255.
             views[view + 1, n] = np.minimum(mixture, np.float32(255))
@@ -41,7 +43,7 @@ def era_views_reference(images: np.ndarray, plan: EraPlan) -> np.ndarray:
 
 
 def apply_operation(image: Image.Image, name: str, arg: float) -> Image.Image:
-    """One of ``OPERATIONS`` on an image of mode L or RGB, with an argument as ``EraPlan.args`` holds it."""
+    """One of ``operation_names()`` on an image of mode L or RGB, with an argument as ``EraPlan.args`` holds it."""
     if name == "autocontrast":
         return ImageOps.autocontrast(image)
     if name == "equalize":
@@ -53,6 +55,8 @@ def apply_operation(image: Image.Image, name: str, arg: float) -> Image.Image:
         return ImageOps.solarize(image, int(arg))
     if name == "rotate":
         return image.rotate(arg, resample=Image.Resampling.BILINEAR)
+    if name in ADDED:
+        return ADDED[name].reference(image, arg)
     matrix = {
         "shear_x": (1, arg, 0, 0, 1, 0),
         "shear_y": (1, 0, 0, arg, 1, 0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, fields
-from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
@@ -54,12 +54,16 @@ class Stream:
 class Plan:
     """What plans have in common: dataclasses of arrays (``array_of``), whose first axis is the B images."""
 
-    family: ClassVar[str]
     ops: np.ndarray
     chain_weights: np.ndarray
     mix: np.ndarray
     crop: np.ndarray
     flip: np.ndarray
+
+    @property
+    def family(self) -> str:
+        """The family of its operations, a key of ``FAMILIES``."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         """The number of images, B."""

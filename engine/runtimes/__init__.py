@@ -10,7 +10,7 @@ from typing import Dict, Optional, Tuple, Type, Union
 from gearnn.engine.errors import EngineError, reason
 from gearnn.engine.runtimes.base import Runtime
 
-__all__ = ["Runtime", "load_runtime", "probe"]
+__all__ = ["Runtime", "load_runtime", "probe", "register_runtime"]
 
 _HOMES: Dict[str, Tuple[str, str]] = {
     "onnxruntime": ("gearnn.engine.runtimes.onnxruntime", "OnnxRuntime"),
@@ -21,14 +21,22 @@ _TENSORRT = ("tensorrt", "tensorrt_rtx")
 _ENGINES = (".engine", ".plan", ".trt")
 
 
+def register_runtime(name: str, module: str, kind: str) -> None:
+    """Make another runtime available to `load_runtime` by name: class ``kind`` of ``module``, imported when it is asked for.
+
+    It is given ONNX files; what it cannot run it refuses in ``load``.
+    """
+    _HOMES[name] = (module, kind)
+
+
 def load_runtime(path: Union[str, Path], runtime: str = "auto", threads: Optional[int] = None) -> Runtime:
     """Load a deployed network; use it in a ``with`` statement, or call ``close``.
 
     Args:
         path: an ONNX file with one input, float32 (batch, C, H, W) or uint8 (batch, H, W, C), or a TensorRT engine
             (.engine, .plan or .trt) with its manifest beside it.
-        runtime: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, or ``auto``: the one that an engine's manifest names, and ONNX
-            Runtime for ONNX files.
+        runtime: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``, one that was registered, or ``auto``: the one that an engine's
+            manifest names, and ONNX Runtime for ONNX files.
         threads: threads per call on the CPU; by default one for each core this process may use.
 
     Raises:
@@ -52,7 +60,8 @@ def load_runtime(path: Union[str, Path], runtime: str = "auto", threads: Optiona
 
 def probe() -> Dict[str, str]:
     """What each runtime is here, in words: its version and what it can do, or why it is missing. Nothing is loaded or started."""
-    return {"onnxruntime": _onnxruntime(), **{flavour: _tensorrt(flavour) for flavour in _TENSORRT}}
+    built_in = {"onnxruntime": _onnxruntime(), **{flavour: _tensorrt(flavour) for flavour in _TENSORRT}}
+    return {**built_in, **{name: _registered(name) for name in _HOMES if name not in built_in}}
 
 
 def _class_of(runtime: str) -> Type[Runtime]:
@@ -81,6 +90,13 @@ def _of_engine(path: Path) -> str:
             f"{path} is named like an engine, but its manifest says it is for {named}: rename it, or build it again"
         )
     return named
+
+
+def _registered(name: str) -> str:
+    try:
+        return _class_of(name).state()
+    except Exception as error:  # whatever its library does when it is imported
+        return f"not installed: {reason(error)}"
 
 
 def _onnxruntime() -> str:

@@ -54,6 +54,11 @@ class Runtime(ABC):
     def load(cls: Type[Self], path: Union[str, Path], threads: Optional[int] = None) -> Self:
         """Load a file; raises EngineError if it is missing, damaged or not for this runtime."""
 
+    @classmethod
+    def state(cls) -> str:
+        """What it is here, in words, for ``gearnn info``: its version, or why it cannot run; nothing is loaded or started."""
+        return "ready"
+
     @abstractmethod
     def _run(self, images: np.ndarray) -> np.ndarray:
         """Execute on images that passed the checks."""

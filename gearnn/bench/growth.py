@@ -22,7 +22,7 @@ from gearnn.data import Dataset
 from gearnn.era import ERA
 from gearnn.files import read_json, write_json
 from gearnn.growth.graph import trace_channels
-from gearnn.growth.growers import GROWERS
+from gearnn.growth.growers import GROWERS, find_grower
 from gearnn.growth.step import grow
 from gearnn.materials import key_of
 from gearnn.models import Normalize, count_parameters, create_model, scaled_widths, widths_of
@@ -93,7 +93,7 @@ def bench_growth(
 
 def summary(name: str, cells: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
     """Means and sample standard deviations over the seeds; None for a spread of one."""
-    row: Dict[str, Any] = {"name": name, "keeps_function": GROWERS[name].keeps_function, "n": len(cells)}
+    row: Dict[str, Any] = {"name": name, "keeps_function": find_grower(name).keeps_function, "n": len(cells)}
     for key in ("grow_seconds", "loss_before", "loss_after", "accuracy", "params", "macs", "seconds"):
         values = [cell[key] for cell in cells]
         row[key] = statistics.mean(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Literal, Tuple
+from typing import Dict, List, Literal, Tuple
 
 import torch
 
@@ -14,6 +14,8 @@ from gearnn.growth.firefly import firefly
 from gearnn.growth.gradmax import gradmax
 from gearnn.growth.graph import ChannelGraph
 from gearnn.growth.osg import osg
+from gearnn.plugins import GROWERS as GROUP
+from gearnn.plugins import find_plugin, plugin_names
 
 Choice = Literal["scored", "uniform", "random"]
 
@@ -117,12 +119,26 @@ GROWERS: Dict[str, Entry] = {
 }
 
 
+def register_grower(name: str, entry: Entry) -> None:
+    """Make another grower available to `find_grower` under ``name`` in this process.
+
+    A package that is installed does it for every process by an entry point in the group ``gearnn.growers`` that names an `Entry`.
+    """
+    GROWERS[name] = entry
+
+
+def list_growers() -> List[str]:
+    """The names of all growers: the built-in ones in the order of the documentation, then those of installed packages."""
+    return list(dict.fromkeys((*GROWERS, *plugin_names(GROUP))))
+
+
 def find_grower(name: str) -> Entry:
     """The grower of that name.
 
     Raises:
-        UserError: for an unknown one.
+        UserError: for an unknown one, or one whose package is broken.
     """
-    if name not in GROWERS:
-        raise UserError(f"there is no grower called {name!r}: choose one of {', '.join(GROWERS)}")
-    return GROWERS[name]
+    entry = GROWERS.get(name) or find_plugin(GROUP, name, Entry)
+    if entry is None:
+        raise UserError(f"there is no grower called {name!r}: choose one of {', '.join(list_growers())}")
+    return entry

@@ -2,6 +2,7 @@
 
 from gearnn.models.normalize import Normalize, deployable
 from gearnn.models.registry import (
+    Entry,
     count_macs,
     count_parameters,
     create_model,
@@ -13,6 +14,7 @@ from gearnn.models.registry import (
 )
 
 __all__ = [
+    "Entry",
     "Normalize",
     "count_macs",
     "count_parameters",

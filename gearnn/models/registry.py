@@ -12,6 +12,7 @@ from torch import nn
 
 from gearnn.errors import UserError
 from gearnn.models import mobilenet, resnet, vgg
+from gearnn.plugins import MODELS, find_plugin, plugin_names
 
 STANDARDIZE_EPSILON = 1e-2
 """Added to an image's variance, of normalised values: flat images are not blown up to noise."""
@@ -39,13 +40,16 @@ _ENTRIES: Dict[str, Entry] = {
 
 
 def register_model(name: str, build: Builder, full_widths: Sequence[int]) -> None:
-    """Make another network available to `create_model` under ``name``; see `Entry` for what ``build`` must offer."""
+    """Make another network available to `create_model` under ``name`` in this process; see `Entry` for what ``build`` must offer.
+
+    A package that is installed does it for every process by an entry point in the group ``gearnn.models`` that names an `Entry`.
+    """
     _ENTRIES[name] = Entry(build, tuple(full_widths))
 
 
 def list_models(pattern: str = "*") -> List[str]:
-    """The names of the known networks that match a shell pattern, sorted."""
-    return sorted(fnmatch.filter(_ENTRIES, pattern))
+    """The names of the known networks that match a shell pattern, those of installed packages included, sorted."""
+    return sorted(fnmatch.filter({*_ENTRIES, *plugin_names(MODELS)}, pattern))
 
 
 def full_widths(name: str) -> Tuple[int, ...]:
@@ -128,8 +132,10 @@ def count_macs(model: nn.Module, shape: Tuple[int, int, int]) -> int:
 
 
 def _entry(name: str) -> Entry:
-    if name not in _ENTRIES:
-        close = difflib.get_close_matches(name.lower(), _ENTRIES, n=2, cutoff=0.3)
+    entry = _ENTRIES.get(name) or find_plugin(MODELS, name, Entry)
+    if entry is None:
+        known = list_models()
+        close = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.3)
         hint = f"did you mean {' or '.join(close)}?" if close else "there is no similar name."
-        raise UserError(f"there is no network called {name!r}: {hint} (Known: {', '.join(sorted(_ENTRIES))})")
-    return _ENTRIES[name]
+        raise UserError(f"there is no network called {name!r}: {hint} (Known: {', '.join(known)})")
+    return entry

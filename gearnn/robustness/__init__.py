@@ -2,7 +2,14 @@
 
 from gearnn.robustness.benchmark import Predictor, Report, benchmark, benchmark_models
 from gearnn.robustness.cache import CorruptionCache, corruption_cache
-from gearnn.robustness.corruptions import ALL_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from gearnn.robustness.corruptions import (
+    ALL_CORRUPTIONS,
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    SEVERITIES,
+    corrupt,
+    register_corruption,
+)
 from gearnn.robustness.official import Official, open_official
 from gearnn.robustness.parameters import parameter_set
 
@@ -21,4 +28,5 @@ __all__ = [
     "corruption_cache",
     "open_official",
     "parameter_set",
+    "register_corruption",
 ]

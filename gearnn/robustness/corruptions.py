@@ -10,13 +10,15 @@ import numpy as np
 
 from gearnn.errors import UserError
 from gearnn.robustness import blur, digital, noise, weather
-from gearnn.robustness.parameters import published
+from gearnn.robustness.parameters import Levels, published
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 8
 _AT_ONCE = 256  # images up to 64×64; bounds the memory of intermediate results
 
-_FUNCTIONS: Dict[str, Callable[..., np.ndarray]] = {
+Function = Callable[..., np.ndarray]
+
+_FUNCTIONS: Dict[str, Function] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
     "impulse_noise": noise.impulse_noise,
@@ -44,6 +46,27 @@ CORRUPTIONS: Tuple[str, ...] = ALL_CORRUPTIONS[:15]
 EXTRA_CORRUPTIONS: Tuple[str, ...] = ALL_CORRUPTIONS[15:]
 """Published beside them for validation; not part of the mean."""
 
+_ADDED: Dict[str, Tuple[Function, Levels]] = {}
+
+
+def register_corruption(name: str, function: Function, levels: Levels) -> None:
+    """Make another corruption available to `corrupt` and `benchmark`; it is reported beside the mean, like the extra ones.
+
+    Args:
+        name: not a published one.
+        function: ``(images, streams, *parameters) -> images`` on float32 (N, C, H, W) in [0, 1], which it must not change; each
+            image draws from its own random stream only.
+        levels: one tuple of parameters for each severity from 1 to 5, whatever the size of the images.
+
+    Raises:
+        UserError: for a published name, or another number of levels.
+    """
+    if name in _FUNCTIONS or len(levels) != len(SEVERITIES):
+        raise UserError(
+            f"a corruption needs a name of its own and parameters for 5 severities, not {name!r} and those for {len(levels)}"
+        )
+    _ADDED[name] = (function, tuple(levels))
+
 
 def corrupt(
     images: np.ndarray,
@@ -60,7 +83,7 @@ def corrupt(
 
     Args:
         images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB), sides of at least 8 pixels.
-        name: one of `ALL_CORRUPTIONS`.
+        name: one of `ALL_CORRUPTIONS`, or one that was registered.
         severity: 1 to 5.
         seed: any integer, taken modulo 2**32. With the name, the severity and an image's index it decides what happens to
             that image, whatever else is in the batch.
@@ -75,13 +98,13 @@ def corrupt(
     check(name, severity)
     images = _checked_images(images)
     positions = _checked_indices(indices, len(images))
-    parameters = published(images, name, severity)
+    function, parameters = _chosen(images, name, severity)
     corrupted = np.empty(images.shape, np.uint8)
     at_once = max(1, min(_AT_ONCE, _AT_ONCE * 64 * 64 // (images.shape[2] * images.shape[3])))
     for start in range(0, len(images), at_once):
         rows = slice(start, start + at_once)
         streams = _streams(name, severity, seed, positions[rows])
-        changed = _FUNCTIONS[name](images[rows].astype(np.float32) / 255, streams, *parameters)
+        changed = function(images[rows].astype(np.float32) / 255, streams, *parameters)
         # Truncated, as in the published files; the small term keeps unchanged pixels unchanged.
         corrupted[rows] = np.clip(changed, 0, 1) * 255 + 1e-3
     return corrupted
@@ -89,12 +112,21 @@ def corrupt(
 
 def check(name: str, severity: int) -> None:
     """Raise UserError unless both are known."""
-    if name not in ALL_CORRUPTIONS:
-        close = difflib.get_close_matches(str(name), ALL_CORRUPTIONS, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(ALL_CORRUPTIONS)}"
+    known = (*ALL_CORRUPTIONS, *_ADDED)
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}"
         raise UserError(f"there is no corruption called {name!r}: {hint}")
     if not isinstance(severity, (int, np.integer)) or isinstance(severity, bool) or severity not in SEVERITIES:
         raise UserError(f"severity is a whole number from 1 to 5, not {severity!r}")
+
+
+def _chosen(images: np.ndarray, name: str, severity: int) -> Tuple[Function, Tuple[float, ...]]:
+    """What does it, and the parameters for these images."""
+    if name in _ADDED:
+        function, levels = _ADDED[name]
+        return function, levels[severity - 1]
+    return _FUNCTIONS[name], published(images, name, severity)
 
 
 def _checked_images(images: np.ndarray) -> np.ndarray:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Deque, Generator, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Deque, Dict, Generator, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
 from gearnn.errors import UserError
 from gearnn.robustness.cache import CorruptionCache, Shelf, Writer, digest
-from gearnn.robustness.corruptions import check, corrupt
+from gearnn.robustness.corruptions import ALL_CORRUPTIONS, check, corrupt
 from gearnn.robustness.parameters import parameter_set
 
 Task = TypeVar("Task")
@@ -64,16 +64,17 @@ class Generated:
 
         Never more than a few batches are in memory, whatever the size of the data.
         """
-        shelf = None
-        if self._cache is not None:
+        shelves: Dict[Cell, Shelf] = {}
+        kept = [cell for cell in cells if cell[0] in ALL_CORRUPTIONS]  # a change in the code of others would go unnoticed
+        if self._cache is not None and kept:
             key = digest(self._images, self._seed, self.parameters)
-            shelf = Shelf(self._cache, key, self._images.shape, cells)
-        made = in_order(self._corrupted, _tasks(cells, shelf, len(self._images), batch_size), self._workers)
+            shelves = dict.fromkeys(kept, Shelf(self._cache, key, self._images.shape, kept))
+        made = in_order(self._corrupted, _tasks(cells, shelves, len(self._images), batch_size), self._workers)
         writer: Optional[Writer] = None
         try:
             for task, images in made:
-                if shelf is not None and task.kept is None:
-                    writer = writer or shelf.writer(*task.cell)
+                if task.cell in shelves and task.kept is None:
+                    writer = writer or shelves[task.cell].writer(*task.cell)
                     writer.add(images)
                     if task.rows.stop == len(self._images):
                         writer.finish()
@@ -97,9 +98,9 @@ class _Task(NamedTuple):
     kept: Optional[np.ndarray]  # all images of the cell, where the cache has them
 
 
-def _tasks(cells: Sequence[Cell], shelf: Optional[Shelf], count: int, batch_size: int) -> Iterator[_Task]:
+def _tasks(cells: Sequence[Cell], shelves: Dict[Cell, Shelf], count: int, batch_size: int) -> Iterator[_Task]:
     for cell in cells:
-        kept = None if shelf is None else shelf.open(*cell)
+        kept = shelves[cell].open(*cell) if cell in shelves else None
         for rows in slices(count, batch_size):
             yield _Task(cell, rows, kept)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gearnn.engine.power import integrate
-from gearnn.engine.rails import Meter, find_meter
+from gearnn.engine.rails import Meter, find_meter, register_meter
 
 
 def write(path, text):
@@ -222,3 +222,17 @@ def test_a_driver_without_figures_says_so(nvml):
     assert find_meter()[1] == "not measured: no sensor; no counter; NVML shows no GPU that tells its power"
     nvml.nvmlInit = lambda: not_supported(0)
     assert find_meter()[1] == "not measured: no sensor; no counter; NVML does not start (RuntimeError)"
+
+
+def test_a_registered_meter_is_asked_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("gearnn.engine.rails._ADDED", [])
+    supply = Meter("a meter on the supply", "supply", False, lambda: {"supply": 4.5}, {})
+
+    def find(root):
+        return (supply, "") if (root / "supply").exists() else (None, "no meter on the supply")
+
+    register_meter(find)
+    meter, reason = find_meter(tmp_path)
+    assert meter is None and reason.startswith("not measured: no meter on the supply; no INA3221")
+    (tmp_path / "supply").touch()
+    assert find_meter(tmp_path) == (supply, "a meter on the supply")

@@ -6,7 +6,7 @@ import pytest
 
 from gearnn.engine import cuda_driver, tensorrt_api
 from gearnn.engine.errors import EngineError
-from gearnn.engine.runtimes import Runtime, load_runtime, probe
+from gearnn.engine.runtimes import _HOMES, Runtime, load_runtime, probe, register_runtime
 from gearnn.engine.runtimes.onnxruntime import OnnxRuntime
 from gearnn.engine.runtimes.tensorrt import TensorRTRuntime
 
@@ -80,3 +80,21 @@ def test_probe_with_a_device(engines, monkeypatch):
     monkeypatch.setattr(cuda_driver, "gpu", lambda: None)
     assert probe()["tensorrt"] == "10.3.0, no CUDA device: it can do nothing here"
     assert tensorrt_api.find("tensorrt").version == "10.3.0"
+
+
+class OtherRuntime(OnnxRuntime):
+    name = "other"
+
+
+def test_a_registered_runtime_is_loaded_by_name_and_probed(onnx_file, monkeypatch):
+    monkeypatch.setattr("gearnn.engine.runtimes._HOMES", dict(_HOMES))
+    monkeypatch.setattr("gearnn.engine.runtimes.onnxruntime.OtherRuntime", OtherRuntime, raising=False)
+    register_runtime("other", "gearnn.engine.runtimes.onnxruntime", "OtherRuntime")
+    register_runtime("missing", "a_module_that_is_not_there", "Runtime")
+    with load_runtime(onnx_file, "other", threads=1) as runtime, load_runtime(onnx_file, threads=1) as usual:
+        assert type(runtime) is OtherRuntime and type(usual) is OnnxRuntime
+    assert list(probe()) == ["onnxruntime", "tensorrt", "tensorrt_rtx", "other", "missing"]
+    assert probe()["other"] == "ready"
+    assert probe()["missing"] == "not installed: No module named 'a_module_that_is_not_there'"
+    with pytest.raises(EngineError, match="use one of auto, missing, onnxruntime, other, tensorrt"):
+        load_runtime(onnx_file, "another")

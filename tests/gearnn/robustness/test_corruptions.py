@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Iterator, List, Tuple
 
 import numpy as np
 import pytest
 
 from gearnn.errors import UserError
-from gearnn.robustness import ALL_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-from gearnn.robustness.corruptions import _AT_ONCE
+from gearnn.robustness import ALL_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt, register_corruption
+from gearnn.robustness.corruptions import _ADDED, _AT_ONCE
 
 # By the published parameters, these do not get further from the image with every severity: glass blur trades shift for
 # passes, frost trades the image's weight for the ice's, elastic trades the affine jitter for the displacement field, spatter goes
@@ -119,3 +119,32 @@ def test_the_images_given_stay_as_they_are(photos: np.ndarray) -> None:
     for name in ALL_CORRUPTIONS:
         corrupt(photos, name, 5)
     assert np.array_equal(photos, before)
+
+
+def _veil(images: np.ndarray, streams: List[np.random.Generator], weight: float) -> np.ndarray:
+    drawn = np.array([stream.random() for stream in streams], np.float32).reshape(-1, 1, 1, 1)
+    return images * (1 - weight) + weight * drawn
+
+
+@pytest.fixture()
+def veil() -> Iterator[str]:
+    register_corruption("veil", _veil, levels=((0.0,), (0.1,), (0.2,), (0.3,), (1.0,)))
+    yield "veil"
+    _ADDED.pop("veil")
+
+
+def test_a_registered_one_is_keyed_like_the_others(veil: str, photos: np.ndarray) -> None:
+    np.testing.assert_array_equal(corrupt(photos, veil, 1), photos)
+    whole = corrupt(photos, veil, 5, seed=3)
+    assert len({image.tobytes() for image in whole}) > len(photos) // 2 and all(len(np.unique(image)) == 1 for image in whole)
+    np.testing.assert_array_equal(corrupt(photos[[4, 2]], veil, 5, seed=3, indices=[4, 2]), whole[[4, 2]])
+    assert veil not in ALL_CORRUPTIONS
+    with pytest.raises(UserError, match="did you mean veil"):
+        corrupt(photos, "vail", 1)
+
+
+def test_a_registration_needs_a_new_name_and_five_levels() -> None:
+    for name, levels in (("fog", ((1,),) * 5), ("veil", ((1,),) * 4)):
+        with pytest.raises(UserError, match="a name of its own and parameters for 5 severities"):
+            register_corruption(name, _veil, levels)
+    assert not _ADDED
