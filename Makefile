@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint types audit gpu-check clean
+.PHONY: demo test lint types docs audit gpu-check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gearnn demo --out $(OUT) $(if $(wildcard $(OUT)/config.json),--resume)
 
 test: $(VENV)/.compilers lint types
 	$(BIN)/pytest
+
+# The documentation as a site in build/site, which opens from the disk.
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict
 
 # Known faults of what is pinned; says so and goes on where the auditor or its database cannot be reached.
 audit:

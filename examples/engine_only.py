@@ -1,6 +1,6 @@
 """The engine alone, for any torch network: ONNX file, INT8 file, agreement with torch, latency. Nothing of it trains.
 
-    python examples/engine_only.py --out engine-example
+python examples/engine_only.py --out engine-example
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ERA in a plain PyTorch training loop, on scikit-learn's digits: robust accuracy before and after.
 
-    python examples/era_in_my_loop.py --epochs 15
+python examples/era_in_my_loop.py --epochs 15
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Growth of a network of your own to a budget, on scikit-learn's digits: what grew, and that it computes what it did.
 
-    python examples/grow_my_network.py --params 60k --grower osg
+python examples/grow_my_network.py --params 60k --grower osg
 """
 
 from __future__ import annotations
