@@ -49,8 +49,8 @@ def deploy(
         JSON-ready facts: parameters, multiply-accumulates per image, widths, file size and the comparison.
 
     Raises:
-        UserError, EngineError: if the weights cannot be read, the export fails, the engine's logits differ by more than 1e-4,
-            or its top class on more than 2 % of the images.
+        UserError, EngineError: if the weights cannot be read, the export fails, the engine's logits differ by more than
+            `Comparison.allowed`, or its top class on more than 2 % of the images.
     """
     model, card = load_deployable(weights)
     shape = (card.in_chans, card.image_size, card.image_size)

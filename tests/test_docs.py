@@ -46,8 +46,7 @@ NOT_WALKED = {
 MAIN_PATH = ("README.md", "docs/tutorial.md")
 # What makes the main path's commands take seconds.
 LITTLE = {
-    "run": "--image-size 16 --epochs.seed 2 --epochs.era 4 --threads 1 "
-    "--optimizer.batch-size 16 --optimizer.kind sgd --optimizer.learning-rate 0.01",
+    "run": "--image-size 16 --epochs.seed 2 --epochs.era 4 --threads 1 --optimizer.batch-size 16",
     "bundle": "--severities 3 --limit-test 6 --threads 1",
     "evaluate": "--severities 3 --limit-test 6",
     "profile": "--energy-seconds 0.1 --threads 1",

@@ -64,17 +64,17 @@ class Generated:
 
         Never more than a few batches are in memory, whatever the size of the data.
         """
-        shelves: Dict[Cell, Shelf] = {}
+        shelf_of: Dict[Cell, Shelf] = {}
         kept = [cell for cell in cells if cell[0] in ALL_CORRUPTIONS]  # a change in the code of others would go unnoticed
         if self._cache is not None and kept:
             key = digest(self._images, self._seed, self.parameters)
-            shelves = dict.fromkeys(kept, Shelf(self._cache, key, self._images.shape, kept))
-        made = in_order(self._corrupted, _tasks(cells, shelves, len(self._images), batch_size), self._workers)
+            shelf_of = dict.fromkeys(kept, Shelf(self._cache, key, self._images.shape, kept))
+        made = in_order(self._corrupted, _tasks(cells, shelf_of, len(self._images), batch_size), self._workers)
         writer: Optional[Writer] = None
         try:
             for task, images in made:
-                if task.cell in shelves and task.kept is None:
-                    writer = writer or shelves[task.cell].writer(*task.cell)
+                if task.cell in shelf_of and task.kept is None:
+                    writer = writer or shelf_of[task.cell].writer(*task.cell)
                     writer.add(images)
                     if task.rows.stop == len(self._images):
                         writer.finish()
@@ -98,9 +98,9 @@ class _Task(NamedTuple):
     kept: Optional[np.ndarray]  # all images of the cell, where the cache has them
 
 
-def _tasks(cells: Sequence[Cell], shelves: Dict[Cell, Shelf], count: int, batch_size: int) -> Iterator[_Task]:
+def _tasks(cells: Sequence[Cell], shelf_of: Dict[Cell, Shelf], count: int, batch_size: int) -> Iterator[_Task]:
     for cell in cells:
-        kept = shelves[cell].open(*cell) if cell in shelves else None
+        kept = shelf_of[cell].open(*cell) if cell in shelf_of else None
         for rows in slices(count, batch_size):
             yield _Task(cell, rows, kept)
 

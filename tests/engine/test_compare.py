@@ -84,3 +84,15 @@ def test_refuses_inputs_that_show_nothing(inputs):
 def test_refuses_outputs_of_other_shapes(images, candidate):
     with pytest.raises(EngineError, match=r"one shape \(64, classes\) for images 0 to 63"):
         compare(linear, candidate, images)
+
+
+def test_large_logits_may_differ_in_proportion():
+    """float32 has seven digits: right executions of logits around 150 differ by 2e-4."""
+    wanted = np.random.default_rng(0).normal(0, 50, (40, 5)).astype(np.float32)
+    close, far = (compare(lambda x: x, lambda x, scale=scale: x * scale, wanted) for scale in (1 + 1e-6, 1 + 3e-5))
+    assert close.largest == pytest.approx(np.abs(wanted).max())
+    assert 1e-4 < close.max_abs < close.allowed() < far.max_abs
+    close.check()
+    with pytest.raises(EngineError, match="logits differ by up to"):
+        far.check()
+    assert Comparison(0.0, 0.0, 1.0, 1, 0, largest=3.0).allowed() == 1e-4

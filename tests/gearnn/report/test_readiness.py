@@ -40,6 +40,11 @@ def test_one_failed_check_is_enough(make_run: MakeRun, change: Callable[[Dict[st
     assert told in readiness(run).replace("\u202f", " ") and "ready-no" in readiness(run)
 
 
+def test_large_logits_may_differ_in_proportion(make_run: MakeRun) -> None:
+    folder = make_run(lambda result: result["engine"]["comparison"].update(max_abs=2e-4, largest=155.0))
+    assert passed(folder)[0] is True and "1.6 × 10⁻³ allowed" in readiness(read_run(folder)).replace("\u202f", " ")
+
+
 def test_what_was_not_measured_is_not_passed(make_run: MakeRun) -> None:
     folder = make_run(lambda result: result["engine"].pop("comparison"))
     assert passed(folder)[0] is None and verdict(checks(read_run(folder))) == "Not known"
