@@ -61,6 +61,7 @@ class MicroBatches:
         autocast: Callable[[], ContextManager[Any]],
         forget: Callable[[], None],
         backward: Callable[[Tensor], None],
+        share: float = 1.0,
     ) -> Outcome:
         """Compute the loss of a batch and its gradients; where memory runs out, do so again from the start in smaller parts.
 
@@ -73,6 +74,8 @@ class MicroBatches:
             autocast: the precision of a forward pass.
             forget: drops all gradients; called after the first forward pass, where those of the last step are still there.
             backward: adds a loss's gradients.
+            share: of the whole batch that these images are, where other processes have the rest: the loss is weighted by it, and
+                the batch is not halved, which one process cannot do by itself.
 
         Raises:
             UserError: if memory does not suffice for single images.
@@ -80,7 +83,7 @@ class MicroBatches:
         before = [buffer.clone() for buffer in model.buffers()]
         while True:
             try:
-                return self._attempt(model, views, labels, weight, autocast, forget, backward)
+                return self._attempt(model, views, labels, weight, autocast, forget, backward, share)
             except (MemoryError, RuntimeError, ValueError) as error:
                 if not is_out_of_memory(error) and not (self.size and _SINGLE in str(error)):
                     raise
@@ -92,6 +95,11 @@ class MicroBatches:
                 for buffer, kept in zip(model.buffers(), before):
                     buffer.copy_(kept)
             release()
+            if share < 1:
+                raise UserError(
+                    f"memory does not suffice for this process's part of a batch, {present} images ({reason}): start more "
+                    "processes on other machines, or a new run with a smaller --optimizer.batch-size"
+                )
             if present <= 1:
                 raise UserError(
                     f"memory does not suffice for a training step, even one image at a time ({reason}): end other programs, "
@@ -110,6 +118,7 @@ class MicroBatches:
         autocast: Callable[[], ContextManager[Any]],
         forget: Callable[[], None],
         backward: Callable[[Tensor], None],
+        share: float,
     ) -> Outcome:
         total, value, correct, first = len(labels), 0.0, 0, True
         for part in parts(total, self.size):
@@ -122,8 +131,8 @@ class MicroBatches:
             with autocast():
                 logits = model(images).float().unflatten(0, seen.shape[:2])
                 loss = consistency_loss(logits, wanted, weight=weight)
-            if not whole:
-                loss = loss * (len(part) / total)
+            if not whole or share < 1:
+                loss = loss * (share * len(part) / total)
             self._check()
             if first:
                 forget()

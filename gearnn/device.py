@@ -10,14 +10,18 @@ from gearnn.engine.environment import usable_cores
 from gearnn.errors import UserError
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.device:
     """``auto`` takes a GPU if torch sees one; an explicit name that cannot be had is refused.
+
+    Of several processes on a machine each takes the GPU of its number, and with ``auto`` none if there are fewer.
 
     Raises:
         UserError: for a device that is unknown or not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() and torch.cuda.device_count() >= local_size else "cpu"
+    if name == "cuda" and local_size > 1:
+        name = f"cuda:{local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -31,14 +35,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def set_threads(threads: Optional[int]) -> int:
-    """Set torch's CPU threads to ``threads``, or to all that this process may use; returns the number.
+def set_threads(threads: Optional[int], local_size: int = 1) -> int:
+    """Set torch's CPU threads to ``threads``, or to all that this process may use, shared with the others of the machine;
+    returns the number.
 
     Raises:
         UserError: for less than one thread.
     """
     if threads is not None and threads < 1:
         raise UserError(f"--threads must be at least 1, not {threads}")
-    count = threads or usable_cores()
+    count = threads or max(1, usable_cores() // local_size)
     torch.set_num_threads(count)
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -29,6 +30,18 @@ def card_of(config: RunConfig, dataset: Dataset, widths: Sequence[int]) -> Card:
     """The card of a network of these widths."""
     facts = (dataset.classes, dataset.mean, dataset.std, dataset.image_size, dataset.in_chans)
     return Card(config.arch, tuple(widths), *facts, standardize=config.standardize)
+
+
+def check_data(config: RunConfig, dataset: Dataset, folder: Path, card: Card) -> None:
+    """Do nothing if a network with this card, of a run or of the first of several processes, was made for these images.
+
+    Raises:
+        UserError: if its classes, sizes or statistics are others.
+    """
+    if card_of(config, dataset, card.widths) != card:
+        raise UserError(
+            f"{dataset.name} is not what the run in {folder} was started on: give that with --data, or choose another --out"
+        )
 
 
 def untrained(card: Card, key: int, init: str = "he") -> nn.Module:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import torch
 
-from gearnn import __version__
 from gearnn.accumulation import is_out_of_memory
 from gearnn.augmentations import augmenter_from
 from gearnn.budget import check_reach, toward
@@ -21,7 +22,7 @@ from gearnn.config import RunConfig, check, differences, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data
 from gearnn.device import choose_device, set_threads
 from gearnn.disk import patiently
-from gearnn.engine.environment import environment
+from gearnn.distributed import Team, check_team, joined, team_of
 from gearnn.engine.files import remove_unfinished, write_bytes
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
@@ -34,6 +35,7 @@ from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
 from gearnn.presets import resolved
 from gearnn.progress import Progress, no_progress
+from gearnn.records import conditions, growth_summary, outcome, provenance
 from gearnn.run_facts import check_types
 from gearnn.timing_plan import Clock, stopwatch
 from gearnn.trainer import Trainer
@@ -46,8 +48,10 @@ class RunExistsError(UserError):
 def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     """Train, grow, make robust, export, measure and report; everything is written to the run folder.
 
+    Started by torchrun, it does its share of the training, and the first process alone writes and judges (see `distributed`).
+
     Returns:
-        The contents of result.json: accuracies as fractions, measured on the engine.
+        The contents of result.json: accuracies as fractions, measured on the engine; on processes but the first nothing.
 
     Raises:
         UserError, EngineError: one sentence each, for what a person can put right.
@@ -59,17 +63,23 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     check(config)
     augmenter_from(config.augmentation, config.augmentation.views)
     full_widths(config.arch)  # what can be refused before any data is read, is
-    device, threads = choose_device(config.device), set_threads(config.threads)
-    with locked(config.out):
-        return _work(config, phases, device, threads, progress, clock)
+    team = team_of(os.environ)
+    check_team(config, team)
+    device = choose_device(config.device, team.local_rank, team.local_size)
+    threads = set_threads(config.threads, team.local_size)
+    with joined(team, device) as team, locked(config.out) if team.leads else nullcontext():
+        return _work(config, phases, device, threads, progress, clock, team)
 
 
 def _work(
-    config: RunConfig, phases: List[Phase], device: torch.device, threads: int, progress: Progress, clock: Clock
+    config: RunConfig, phases: List[Phase], device: torch.device, threads: int, progress: Progress, clock: Clock, team: Team
 ) -> Dict[str, Any]:
-    """The run, in a folder that no other process works in."""
-    folder, config = _open_folder(config)
-    remove_unfinished(folder)
+    """The run, in a folder that no other process works in, but for those of its own team."""
+    if team.leads:
+        folder, config = _open_folder(config)
+        remove_unfinished(folder)
+    else:
+        folder, config = Path(str(config.out)), _with_data_of(config, Path(str(config.out)))
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -81,10 +91,11 @@ def _work(
     )
     check_batch_size(dataset, config.optimizer.batch_size)
     _check_budget(config, dataset, phases)
-    begin = Trainer.resume if has_checkpoint(folder) else Trainer.start
-    trainer = begin(config, dataset, phases, folder, device, progress, clock)
+    begin = Trainer.resume if team.told(b"goes on" if has_checkpoint(folder) else b"") else Trainer.start
+    trainer = begin(config, dataset, phases, folder, device, progress, clock, team)
     trainer.prepare()  # what is refused leaves no run behind
-    write_json(folder / "config.json", to_dict(config))
+    if team.leads:
+        write_json(folder / "config.json", to_dict(config))
     try:
         trainer.work()
     except (MemoryError, RuntimeError) as error:
@@ -95,24 +106,26 @@ def _work(
             "run with a lower --optimizer.batch-size, --augmentation.views or --budget"
         ) from error
 
+    if not team.leads:
+        return {}
     progression = trainer.state.progression
     networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
     progress("report", 0, 3)
     patiently(lambda: save_examples(folder / "examples.npz", dataset, config), folder, progress)
     progress("report", 1, 3)
     result = {
-        **_outcome(networks, _final(phases), engine),
+        **outcome(networks, _final(phases), engine),
         "arch": config.arch,
         "classes": list(dataset.classes),
         "image_size": dataset.image_size,
         "in_chans": dataset.in_chans,
         "method": config.method,
         "preset": config.preset,
-        "dataset": _provenance(dataset),
+        "dataset": provenance(dataset),
         "width_layers": trainer.state.model.width_layers,
         "growth": progression.growth,
         "phases": progression.phases,
-        **_conditions(threads, str(device)),
+        **conditions(threads, str(device), team.size),
         "seed": config.seed,
         "seconds_total": trainer.elapsed(),
         "time_plan": {**progression.plan, "limit": trainer.time_budget.limit} if trainer.time_budget else None,
@@ -131,40 +144,6 @@ def _work(
 def _final(phases: List[Phase]) -> str:
     """The network that the run is for."""
     return [str(phase.keeps) for phase in phases if phase.keeps and phase.kind != "fresh"][-1]
-
-
-def _outcome(networks: List[Dict[str, Any]], last: str, engine: Dict[str, Any]) -> Dict[str, Any]:
-    """The final network's figures on the engine, and what it grew from."""
-    seed, final = networks[0], next(network for network in networks if network["name"] == last)
-    accuracies = {name: final[name] for name in ("clean_accuracy", "robust_accuracy")}
-    deployed = {name: final[name] for name in ("comparison", "onnx_bytes", "opset")}
-    return {
-        **accuracies,
-        "engine": {**engine, **accuracies, **deployed},
-        "networks": networks,
-        "params_seed": seed["params"],
-        "params_final": final["params"],
-        "widths_seed": seed["widths"],
-        "widths_final": final["widths"],
-    }
-
-
-def _provenance(dataset: Dataset) -> Dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "source": dataset.source,
-        "n_train": len(dataset.train.labels),
-        "n_test": len(dataset.test.labels),
-        "notes": list(dataset.notes),
-    }
-
-
-def _conditions(threads: int, device: str) -> Dict[str, Any]:
-    facts = environment()
-    return {
-        "versions": {"gearnn": __version__, **facts["versions"]},
-        "device": {**facts["device"], "threads": threads, "training_device": device},
-    }
 
 
 def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
@@ -190,9 +169,17 @@ def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
         raise UserError(
             f"the run in {folder} was started with other options ({', '.join(changed)}): repeat those, or choose another --out"
         )
-    if config.data is None and options.get("data"):
-        config = replace(config, data=Path(options["data"]))
-    return folder, config
+    return folder, _with_data_of(config, folder)
+
+
+def _with_data_of(config: RunConfig, folder: Path) -> RunConfig:
+    """The data of the run that is gone on with, where none are named."""
+    saved = folder / "config.json"
+    if config.data is not None or not config.resume or not saved.exists():
+        return config
+    options = read_json(saved)
+    check_types(options, saved)
+    return replace(config, data=Path(options["data"])) if options.get("data") else config
 
 
 def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase]) -> None:
@@ -220,7 +207,7 @@ def _measure(
     kept = {phase.keeps: phase for phase in phases if phase.keeps}
     files = {name: folder / "networks" / f"{name}.onnx" for name in kept}
     images = np.ascontiguousarray(dataset.test.images[:256])
-    growth = {"growth": json.dumps(_growth_summary(config, progression))} if progression.growth else {}
+    growth = {"growth": json.dumps(growth_summary(config, progression))} if progression.growth else {}
     facts = {}
     for done, name in enumerate(kept):
         metadata = growth if name in ("grown", "robust") else None
@@ -248,20 +235,6 @@ def _measure(
         for name, phase in kept.items()
     ]
     return networks, engine
-
-
-def _growth_summary(config: RunConfig, progression: Progression) -> Dict[str, Any]:
-    """What is stored in the network's own file: how it came to its widths."""
-    growth = progression.growth
-    limits = {usage["name"]: usage["limit"] for usage in growth.get("budget", [])}
-    layers = {layer["name"]: [layer["before"], layer["after"]] for layer in growth.get("layers", [])}
-    return {
-        "method": config.method,
-        "grower": config.grower,
-        "budget": limits,
-        "bound_by": growth.get("bound_by"),
-        "layers": layers,
-    }
 
 
 def _can_report() -> bool:

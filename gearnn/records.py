@@ -1,9 +1,14 @@
-"""What is recorded of epochs and phases."""
+"""What is recorded of epochs, phases and the whole run."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
+from gearnn import __version__
+from gearnn.checkpoint import Progression
+from gearnn.config import RunConfig
+from gearnn.data import Dataset
+from gearnn.engine.environment import environment
 from gearnn.metering import metered
 from gearnn.phases import Phase
 from gearnn.training import EpochResult
@@ -36,4 +41,55 @@ def phase_record(phase: Phase, epochs: Union[int, float], spent: Dict[str, float
         "images": spent["images"],
         "images_per_s": spent["images"] / spent["seconds"],
         **metered(spent),
+    }
+
+
+def outcome(networks: List[Dict[str, Any]], last: str, engine: Dict[str, Any]) -> Dict[str, Any]:
+    """The final network's figures on the engine, and what it grew from."""
+    seed, final = networks[0], next(network for network in networks if network["name"] == last)
+    accuracies = {name: final[name] for name in ("clean_accuracy", "robust_accuracy")}
+    deployed = {name: final[name] for name in ("comparison", "onnx_bytes", "opset")}
+    return {
+        **accuracies,
+        "engine": {**engine, **accuracies, **deployed},
+        "networks": networks,
+        "params_seed": seed["params"],
+        "params_final": final["params"],
+        "widths_seed": seed["widths"],
+        "widths_final": final["widths"],
+    }
+
+
+def provenance(dataset: Dataset) -> Dict[str, Any]:
+    """Where the images came from, and how many there are."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "n_train": len(dataset.train.labels),
+        "n_test": len(dataset.test.labels),
+        "notes": list(dataset.notes),
+    }
+
+
+def conditions(threads: int, device: str, processes: int) -> Dict[str, Any]:
+    """Under which a result came about."""
+    facts = environment()
+    several = {"training_processes": processes} if processes > 1 else {}
+    return {
+        "versions": {"gearnn": __version__, **facts["versions"]},
+        "device": {**facts["device"], "threads": threads, "training_device": device, **several},
+    }
+
+
+def growth_summary(config: RunConfig, progression: Progression) -> Dict[str, Any]:
+    """What is stored in the network's own file: how it came to its widths."""
+    growth = progression.growth
+    limits = {usage["name"]: usage["limit"] for usage in growth.get("budget", [])}
+    layers = {layer["name"]: [layer["before"], layer["after"]] for layer in growth.get("layers", [])}
+    return {
+        "method": config.method,
+        "grower": config.grower,
+        "budget": limits,
+        "bound_by": growth.get("bound_by"),
+        "layers": layers,
     }

@@ -17,12 +17,13 @@ from gearnn.checkpoint import State, load_state, network_path, save_state
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.disk import check_still_there, patiently, size_of
+from gearnn.distributed import ALONE, Team
 from gearnn.errors import DivergedError, UserError
 from gearnn.files import write_text
 from gearnn.growth.growers import find_grower
 from gearnn.growth.step import grow
 from gearnn.losses import consistency_loss
-from gearnn.materials import card_of, feed_of, key_of, untrained, work_of
+from gearnn.materials import check_data, feed_of, key_of, untrained, work_of
 from gearnn.metering import metering
 from gearnn.models import Normalize, widths_of
 from gearnn.network import load_network, save_network
@@ -41,7 +42,8 @@ from gearnn.training import Amp, Feed, Newborn, Pace, accuracy, by_steps, make_o
 class Trainer:
     """A run between epochs; `Trainer.start` or `Trainer.resume` makes one, `work` finishes all phases.
 
-    ``elapsed`` tells the seconds of the run so far, those of earlier sessions included; ``saved``: the folder has a checkpoint.
+    ``elapsed`` tells the seconds of the run so far, those of earlier sessions included; ``saved``: the folder has a checkpoint;
+    ``team``: the processes that share the work, of which the first writes.
     """
 
     config: RunConfig
@@ -53,6 +55,7 @@ class Trainer:
     state: State
     elapsed: Clock
     saved: bool = False
+    team: Team = ALONE
 
     @staticmethod
     def start(
@@ -63,9 +66,12 @@ class Trainer:
         device: torch.device,
         progress: Progress,
         clock: Optional[Clock] = None,
+        team: Team = ALONE,
     ) -> Trainer:
         """A new run: the seed network, untrained; ``clock`` tells the seconds since it was asked for."""
-        return Trainer(config, dataset, phases, folder, device, progress, untrained_state(config, dataset), clock or stopwatch())
+        state = team.state(lambda: untrained_state(config, dataset))
+        check_data(config, dataset, folder, state.card)
+        return Trainer(config, dataset, phases, folder, device, progress, state, clock or stopwatch(), team=team)
 
     @staticmethod
     def resume(
@@ -76,16 +82,14 @@ class Trainer:
         device: torch.device,
         progress: Progress,
         clock: Optional[Clock] = None,
+        team: Team = ALONE,
     ) -> Trainer:
         """The run in ``folder``, where its last checkpoint left it."""
-        state = load_state(folder)
-        if card_of(config, dataset, state.card.widths) != state.card:
-            raise UserError(
-                f"{dataset.name} is not what the run in {folder} was started on: give that with --data, or choose another --out"
-            )
+        state = team.state(lambda: load_state(folder))
+        check_data(config, dataset, folder, state.card)
         earlier, session = state.progression.elapsed, clock or stopwatch()
-        trainer = Trainer(config, dataset, phases, folder, device, progress, state, lambda: earlier + session(), True)
-        trainer._write_metrics()
+        trainer = Trainer(config, dataset, phases, folder, device, progress, state, lambda: earlier + session(), True, team)
+        trainer._write(trainer._write_metrics)
         return trainer
 
     def prepare(self) -> None:
@@ -106,25 +110,27 @@ class Trainer:
             if phase.kind == "fresh":  # as many epochs as the phases took that were worked through
                 phase = replace(phase, epochs=max(1, round(sum(record["epochs"] for record in progression.phases))))
                 if progression.epoch == 0:
-                    state.model, state.momentum = (
-                        untrained(state.card, key_of(self.config.seed, phase.name), self.config.init),
-                        {},
-                    )
+                    state.model = untrained(state.card, key_of(self.config.seed, phase.name), self.config.init)
+                    state.momentum = {}
             state.model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             if phase.kind == "grow":
                 self._grow(phase)
+                self.state = self.team.state(lambda: self.state)
             else:
                 try:
                     self._train(phase)
                 except DivergedError as error:
-                    self.state = gone_back(self.folder, error, phase.name, self.config, self.dataset)
-                    self._save()
+                    self._go_back(error, phase)
                     continue
             self._finish(phase)
 
+    def _go_back(self, error: DivergedError, phase: Phase) -> None:
+        self.state = self.team.state(lambda: gone_back(self.folder, error, phase.name, self.config, self.dataset))
+        self._save()
+
     def _train(self, phase: Phase) -> None:
         state, progression, settings = self.state, self.state.progression, self.config.optimizer
-        feed, optimizer = self._feed(phase), make_optimizer(state.model, settings, state.momentum)
+        feed, optimizer = replace(self._feed(phase), team=self.team), make_optimizer(state.model, settings, state.momentum)
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         amp, pace, newborn = Amp(self.device, progression.scaler), self._pace(phase, feed), self._newborn(feed)
         total = max(1, round(progression.allotted["seconds"])) if self.time_budget else phase.epochs * feed.steps()
@@ -155,7 +161,7 @@ class Trainer:
                 )
             check_epoch(result.loss, state, phase.name, self.dataset.num_classes)
             self._spend(result.seconds, result.images)
-            tested = accuracy(state.model, self.dataset.test, normalize, self.device)
+            tested = accuracy(state.model, self.dataset.test, normalize, self.device, team=self.team)
             epochs = None if self.time_budget else phase.epochs
             progression.metrics.append(epoch_row(phase.name, progression.epoch + 1, epochs, result, tested))
             state.momentum = momentum_of(state.model, optimizer)
@@ -281,6 +287,8 @@ class Trainer:
         progression.remarks.append(halved_remark(phase, progression.epoch, size, batch_size))
 
     def _write(self, write: Callable[[], None]) -> None:
+        if not self.team.leads:
+            return
         if self.saved:
             check_still_there(self.folder)
         patiently(write, self.folder, self.progress, needed=size_of(self.state))

@@ -16,6 +16,7 @@ from gearnn.accumulation import MicroBatches
 from gearnn.augmenter import Augmenter
 from gearnn.config import Optimizer
 from gearnn.data import Split
+from gearnn.distributed import ALONE, Team, whole_batches
 from gearnn.errors import DivergedError
 from gearnn.muon import Muon
 from gearnn.phases import WHOLE, Course
@@ -31,6 +32,7 @@ class Feed:
         key: what makes the draws of a phase differ from another's; with the epoch it decides order and augmentation.
         chosen: int64 indices of the images to use; all of them if None.
         first: of the augmenter's views that is used: 1 leaves out the clean one.
+        team: of processes that share each batch: this one gets its part only.
     """
 
     split: Split
@@ -40,6 +42,7 @@ class Feed:
     device: torch.device
     chosen: Optional[np.ndarray] = None
     first: int = 0
+    team: Team = ALONE
 
     def steps(self) -> int:
         """Batches per epoch; a last, smaller one is dropped, since BatchNorm needs full batches."""
@@ -53,7 +56,7 @@ class Feed:
         draw = np.random.Generator(np.random.Philox(key=np.array([self.key, epoch], np.uint64)))
         order = draw.permutation(self._count() if self.chosen is None else self.chosen)
         for step in range(self.steps()):
-            indices = order[step * self.batch_size : (step + 1) * self.batch_size]
+            indices = self.team.part_of(order[step * self.batch_size : (step + 1) * self.batch_size])
             images = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
             labels = torch.from_numpy(self.split.labels[indices]).to(self.device)
             yield self.augmenter(images, indices=indices, epoch=epoch, seed=self.key)[self.first :], labels
@@ -205,37 +208,40 @@ def train_epoch(
     """
     model.train()
     micro_batches = micro_batches or MicroBatches()
-    steps = feed.steps()
+    steps, team = feed.steps(), feed.team
     pace = pace or by_steps(epochs * steps)
     total_loss, correct, rate, done = 0.0, 0, 0.0, 0
     start = time.perf_counter()
-    for step, (views, labels) in enumerate(feed.batches(epoch), start=epoch * steps):
-        if done and pace(step) >= 1:
-            break
-        rate = learning_rate(config, step, steps, pace, course) * scale
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        found = micro_batches.learn(
-            model,
-            views,
-            labels,
-            config.consistency,
-            autocast=amp.autocast,
-            forget=lambda: optimizer.zero_grad(set_to_none=True),
-            backward=amp.backward,
-        )
-        if newborn is not None:
-            newborn.scale(model, step)
-        amp.step(optimizer)
-        done += 1
-        if not math.isfinite(found.loss):
-            raise DivergedError(
-                f"the loss became {found.loss} at step {done} of epoch {epoch + 1}",
-                f"start a new run, in another --out, with a lower --optimizer.learning-rate (now {config.learning_rate})",
+    with whole_batches(model, team):
+        for step, (views, labels) in enumerate(feed.batches(epoch), start=epoch * steps):
+            if done and pace(step) >= 1:
+                break
+            rate = learning_rate(config, step, steps, pace, course) * scale
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            found = micro_batches.learn(
+                model,
+                views,
+                labels,
+                config.consistency,
+                autocast=amp.autocast,
+                forget=lambda: optimizer.zero_grad(set_to_none=True),
+                backward=amp.backward,
+                share=len(labels) / feed.batch_size,
             )
-        total_loss += found.loss
-        correct += found.correct
-        on_step(done, steps)
+            found = team.summed(model, found)
+            if newborn is not None:
+                newborn.scale(model, step)
+            amp.step(optimizer)
+            done += 1
+            if not math.isfinite(found.loss):
+                raise DivergedError(
+                    f"the loss became {found.loss} at step {done} of epoch {epoch + 1}",
+                    f"start a new run, in another --out, with a lower --optimizer.learning-rate (now {config.learning_rate})",
+                )
+            total_loss += found.loss
+            correct += found.correct
+            on_step(done, steps)
     images = done * feed.batch_size
     return EpochResult(total_loss / done, correct / images, rate, time.perf_counter() - start, images)
 
@@ -248,14 +254,20 @@ def accuracy(
     device: torch.device,
     batch_size: int = 256,
     chosen: Optional[np.ndarray] = None,
+    team: Team = ALONE,
 ) -> float:
-    """The fraction of a split's images that the network, in eval mode, classifies correctly; ``chosen`` names some by index."""
+    """The fraction of a split's images that the network, in eval mode, classifies correctly; ``chosen`` names some by index, and
+    each process of a team sees its part of them."""
     model.eval()
     correct, seen = 0, 0
+    if team.size > 1:
+        chosen = team.part_of(np.arange(len(split.labels)) if chosen is None else chosen)
     for images, labels in normalised_batches(split, normalize, device, batch_size, chosen):
         correct += int((model(images).argmax(1).cpu().numpy() == labels).sum())
         seen += len(labels)
-    return correct / seen
+    found = torch.tensor([correct, seen], dtype=torch.float64, device=team.device)
+    team.add_up([found])
+    return float(found[0] / found[1])
 
 
 def normalised_batches(

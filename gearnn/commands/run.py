@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
@@ -50,12 +52,15 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
         The exit code: 0, or 130 or 143 where Ctrl-C or SIGTERM ended the run.
     """
     from gearnn.console import console_progress
+    from gearnn.distributed import team_of
     from gearnn.pipeline import RunExistsError, run
+    from gearnn.progress import no_progress
     from gearnn.stopping import Stopped, stopping
 
     continued = f"gearnn {name} {' '.join(map(shlex.quote, (*arguments, *(() if options.config.resume else ('--resume',)))))}"
     try:
-        with console_progress() as shown, stopping(shown) as progress:
+        shows = team_of(os.environ).leads  # of several processes, the first speaks for all
+        with console_progress() if shows else nullcontext(no_progress) as shown, stopping(shown) as progress:
             result = run(options.config, progress)
     except RunExistsError as error:
         folder = error.args[0].split(": ")[0]
@@ -67,9 +72,9 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
             again = " ".join(map(shlex.quote, ("gearnn", name, *arguments)))
             print(f"{stopped} before training had begun; start again with `{again}`", file=sys.stderr)
         return stopped.exit_code
-    if options.json:
+    if options.json and result:
         print_json(result)
-    else:
+    elif result:
         print(summary(result, str(resolved(options.config).out)))
     return 0
 

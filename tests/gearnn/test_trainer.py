@@ -147,7 +147,7 @@ def test_growth_ends_when_it_no_longer_pays(
     measured = iter([0.5, 0.6, 0.7])
     real = trainer_module.accuracy
 
-    def accuracy(*arguments: Any, chosen: Any = None) -> float:
+    def accuracy(*arguments: Any, chosen: Any = None, **options: Any) -> float:
         return real(*arguments) if chosen is None else next(measured)
 
     monkeypatch.setattr(trainer_module, "accuracy", accuracy)
