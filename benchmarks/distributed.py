@@ -1,7 +1,8 @@
 """Training on several processes of one thread each against one process of one thread, at the same batch, turn by turn.
 
 VGG-19 at a quarter of its widths, 32×32 pictures, batch 128; ``sgd``: four views and SGD, as published; ``muon``: one view and
-Muon, as the default preset. ``python benchmarks/distributed.py [--processes 2] [--rounds 5] [--steps 12] [--json FILE]``.
+Muon, as the default preset; ``sgd-sync``: the first with --sync-batchnorm.
+``python benchmarks/distributed.py [--processes 2] [--rounds 5] [--steps 12] [--json FILE]``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-RECIPES = ("sgd", "muon")
+RECIPES = ("sgd", "muon", "sgd-sync")
 BATCH, WARM_UP = 128, 3
 
 
@@ -51,7 +52,7 @@ def work(recipe: str, steps: int, seed: int) -> float:
 
     device = torch.device("cpu")
     with joined(team_of(os.environ), device) as team:
-        feed = Feed(split, era, BATCH, key=seed, device=device, first=1 if muon else 0, team=team)
+        feed = Feed(split, era, BATCH, key=seed, device=device, first=int(muon), team=team, sync_batchnorm=recipe == "sgd-sync")
         train_epoch(model, make_optimizer(model, settings, {}), Amp(device, {}), feed, settings, 0, 1, on_step)
         return BATCH * steps / (time.perf_counter() - begun)
 
@@ -112,7 +113,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     for row in rows:
         low, high = row["ratios"]
         print(
-            f"{row['recipe']:<6}{row['images_per_s_one']:8.0f} images/s on one,{row['images_per_s_several']:8.0f} on "
+            f"{row['recipe']:<10}{row['images_per_s_one']:8.0f} images/s on one,{row['images_per_s_several']:8.0f} on "
             f"{options.processes}: {row['ratio']:.2f} times ({low:.2f} to {high:.2f}, n {row['n']})"
         )
     if options.json:

@@ -168,6 +168,9 @@ class RunConfig:
     """CPU threads; by default all that the process may use."""
     memory_limit: Optional[Union[int, str]] = None
     """Resident bytes that the process may hold in training (Linux), such as 512MiB; above, batches go through in parts."""
+    sync_batchnorm: bool = False
+    """With several processes (torchrun): BatchNorm normalises by the whole batch, as on one process, rather than by each one's
+    part of it; two more messages per layer and step."""
     max_rollbacks: int = 3
     """Times that a run whose loss runs away goes back to the last good epoch, each time at half the learning rate."""
     resume: bool = False
@@ -259,5 +262,5 @@ def differences(saved: Dict[str, Any], config: RunConfig) -> List[str]:
     """The options in which a saved configuration differs from ``config`` so that a resumed run would not be the same run."""
     ignored = ("out", "resume", "device", "threads", "data", "memory_limit", "max_rollbacks")
     present = to_dict(config)
-    saved = {"on_bad_image": "skip", **saved}  # runs from before the option
+    saved = {"on_bad_image": "skip", "sync_batchnorm": False, **saved}  # runs from before the option
     return [name for name in present if name not in ignored and saved.get(name) != present[name]]

@@ -130,7 +130,10 @@ class Trainer:
 
     def _train(self, phase: Phase) -> None:
         state, progression, settings = self.state, self.state.progression, self.config.optimizer
-        feed, optimizer = replace(self._feed(phase), team=self.team), make_optimizer(state.model, settings, state.momentum)
+        feed, optimizer = (
+            replace(self._feed(phase), team=self.team, sync_batchnorm=self.config.sync_batchnorm),
+            make_optimizer(state.model, settings, state.momentum),
+        )
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         amp, pace, newborn = Amp(self.device, progression.scaler), self._pace(phase, feed), self._newborn(feed)
         total = max(1, round(progression.allotted["seconds"])) if self.time_budget else phase.epochs * feed.steps()

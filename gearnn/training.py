@@ -33,6 +33,7 @@ class Feed:
         chosen: int64 indices of the images to use; all of them if None.
         first: of the augmenter's views that is used: 1 leaves out the clean one.
         team: of processes that share each batch: this one gets its part only.
+        sync_batchnorm: BatchNorm layers see the whole batch nevertheless.
     """
 
     split: Split
@@ -43,6 +44,7 @@ class Feed:
     chosen: Optional[np.ndarray] = None
     first: int = 0
     team: Team = ALONE
+    sync_batchnorm: bool = False
 
     def steps(self) -> int:
         """Batches per epoch; a last, smaller one is dropped, since BatchNorm needs full batches."""
@@ -212,7 +214,7 @@ def train_epoch(
     pace = pace or by_steps(epochs * steps)
     total_loss, correct, rate, done = 0.0, 0, 0.0, 0
     start = time.perf_counter()
-    with whole_batches(model, team):
+    with whole_batches(model, team if feed.sync_batchnorm else ALONE):
         for step, (views, labels) in enumerate(feed.batches(epoch), start=epoch * steps):
             if done and pace(step) >= 1:
                 break
