@@ -16,7 +16,10 @@ from gearnn.engine.profile import resident_mb
 from gearnn.errors import UserError
 from gearnn.losses import consistency_loss
 
-_REFUSALS = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "ALLOC_FAILED")
+_REFUSALS = (
+    *("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "ALLOC_FAILED"),
+    *("Unable to find a valid cuDNN algorithm", "unable to find an engine to execute"),  # cuDNN, of its workspace
+)
 """What torch's allocators and the libraries below them say in a plain RuntimeError."""
 _SINGLE = "more than 1 value per channel"
 """How BatchNorm refuses, with ValueError, an image at a time where its maps are of one pixel."""

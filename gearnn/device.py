@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from contextlib import contextmanager
+from typing import Iterator, Optional
 
 import torch
 
@@ -33,6 +34,17 @@ def choose_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"training on {device.type!r} is not supported: use auto, cpu or cuda")
     return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions on a GPU in float32: cuDNN takes TF32 for them by default, whose results are a thousandth apart."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def set_threads(threads: Optional[int], local_size: int = 1) -> int:

@@ -177,6 +177,8 @@ def joined(team: Team, device: torch.device) -> Iterator[Team]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not dist.is_available() or not (dist.is_nccl_available() if backend == "nccl" else dist.is_gloo_available()):
         raise UserError(f"this torch has no {backend} to connect processes with: start one process, or install another build")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else every process would take memory of the first GPU too
     with _talking():
         dist.init_process_group(backend, timeout=PATIENCE, rank=team.rank, world_size=team.size)
     try:

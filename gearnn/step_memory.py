@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gearnn.config import Optimizer
 from gearnn.losses import consistency_loss
-from gearnn.training import make_optimizer
+from gearnn.training import Amp, make_optimizer
 
 
 def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, views: int = 1) -> float:
@@ -29,11 +29,13 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
     """
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, Optimizer(learning_rate=0.0), {})
+    precision = Amp(example_input.device, {})
     images = torch.randn(batch_size * views, *example_input.shape[1:], device=example_input.device)
     images = images.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        logits = model(images).unflatten(0, (views, batch_size))
+        with precision.autocast():
+            logits = model(images).float().unflatten(0, (views, batch_size))
         loss = consistency_loss(logits, torch.arange(batch_size, device=images.device) % logits.shape[2])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

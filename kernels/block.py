@@ -41,5 +41,7 @@ class Block:
     """(int32 array, index, value): atomic maximum."""
     multiply_add: Function
     """(a, b, c) float64 → a·b + c with both roundings, never contracted into one."""
+    blend: Function
+    """(a, b, part) float32 → a + (b - a)·part, likewise: what is cut off to a level afterwards is the same everywhere."""
     store: Function
     """(out, index, float32 value): writes in the type of ``out``."""

@@ -33,6 +33,9 @@ def cpu_block(half: bool) -> Block:
     def multiply_add(a, b, c):
         return a * b + c
 
+    def blend(a, b, part):
+        return a + (b - a) * part
+
     if half:
         from .half import float_to_half
 
@@ -58,5 +61,6 @@ def cpu_block(half: bool) -> Block:
         lower=compile_(lower),
         raise_=compile_(raise_),
         multiply_add=compile_(multiply_add),
+        blend=compile_(blend),
         store=compile_(store),
     )

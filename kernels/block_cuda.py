@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import Any, Tuple
 
 import numpy as np
 
@@ -18,6 +19,13 @@ ROW_LANES = 8
 def count(out: Any) -> None:
     """A one-line kernel, to try a device with: adds 1 to each element."""
     out[cuda.threadIdx.x] += 1
+
+
+def launchable(kernel: Any, blocks: int, lanes: Tuple[int, ...], stream: Any = 0) -> Any:
+    """A kernel with its launch configuration, without Numba's remark on every grid of fewer blocks than a GPU could hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kernel[blocks, lanes, stream]
 
 
 def cuda_block(half: bool) -> Block:
@@ -58,11 +66,17 @@ def cuda_block(half: bool) -> Block:
 
         def multiply_add(a, b, c):
             return a * b + c
+
+        def blend(a, b, part):
+            return a + (b - a) * part
     else:
-        from numba.cuda.libdevice import dadd_rn, dmul_rn
+        from numba.cuda.libdevice import dadd_rn, dmul_rn, fadd_rn, fmul_rn
 
         def multiply_add(a, b, c):
             return dadd_rn(dmul_rn(a, b), c)
+
+        def blend(a, b, part):
+            return fadd_rn(a, fmul_rn(b - a, part))
 
     if half:
 
@@ -87,5 +101,6 @@ def cuda_block(half: bool) -> Block:
         lower=compile_(lower),
         raise_=compile_(raise_),
         multiply_add=compile_(multiply_add),
+        blend=compile_(blend),
         store=compile_(store),
     )

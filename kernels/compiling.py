@@ -9,25 +9,31 @@ not only one in the file that the function stands in.
 from __future__ import annotations
 
 import hashlib
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 
 def cache_on_disk(dispatcher: Any, variant: str) -> None:
-    """Let a ``numba.njit`` function be found again by later processes; without a writable cache folder it is left as it is.
+    """Let a ``numba.njit`` function or a ``numba.cuda.jit`` kernel be found again by later processes.
+
+    Without a writable cache folder, and in the CUDA simulator, it is left as it is.
 
     Args:
         dispatcher: not yet called.
         variant: distinguishes functions that the same lines of source make.
     """
+    if not hasattr(dispatcher, "enable_caching"):  # the simulator compiles nothing
+        return
     try:
         dispatcher.enable_caching()
     except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
         return
-    cache, key = dispatcher._cache, (variant, _sources())
+    compiler = getattr(sys.modules.get("numba_cuda"), "__version__", "")  # Numba's own version is in the index
+    cache, key = dispatcher._cache, (variant, compiler, _sources())
     cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
-    cache._cache_file = _FilePerKey(cache._cache_path, cache._impl)
+    cache._cache_file = _FilePerKey(cache._cache_path, cache._impl, type(cache._cache_file))
 
 
 class _FilePerKey:
@@ -38,8 +44,8 @@ class _FilePerKey:
     Here each key has an index and a file of its own, named by its digest.
     """
 
-    def __init__(self, folder: str, naming: Any) -> None:
-        self._folder, self._naming = folder, naming
+    def __init__(self, folder: str, naming: Any, kind: Any) -> None:
+        self._folder, self._naming, self._kind = folder, naming, kind  # of index file: numba-cuda has one of its own
 
     def save(self, key: Any, data: Any) -> None:
         """Write one entry, whole or not at all."""
@@ -50,11 +56,9 @@ class _FilePerKey:
         return self._of(key).load(key)
 
     def _of(self, key: Any) -> Any:
-        from numba.core.caching import IndexDataCacheFile
-
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         stamp = self._naming.locator.get_source_stamp()
-        return IndexDataCacheFile(self._folder, f"{self._naming.filename_base}-{digest}", stamp)
+        return self._kind(self._folder, f"{self._naming.filename_base}-{digest}", stamp)
 
 
 @lru_cache(maxsize=None)

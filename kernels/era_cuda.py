@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numba import cuda, from_dtype
 
-from .arrays import contiguous, current_stream, device_index, on_device, to_host
-from .block_cuda import COLUMN_LANES, ROW_LANES, cuda_block
+from .arrays import contiguous, current_stream, device_index, empty_on_device, on_device, to_host
+from .block_cuda import COLUMN_LANES, ROW_LANES, cuda_block, launchable
+from .compiling import cache_on_disk
 from .era_body import make_views
 from .families import FAMILIES
 
 _CAPACITIES = (3 * 32 * 32, 3 * 64 * 64)  # values of an image that a variant has shared memory for
 _CHANNELS = 3  # whose tables fit beside them
 _SHARED_BYTES = 48 * 1024  # what every device gives to a block without being asked
+_ALIGNMENT = 256  # bytes, as the driver aligns memory
 _BLOCKS = 256  # with global scratch: enough to fill a device, few enough to bound the memory
 
 
@@ -94,10 +96,10 @@ def make_global(family: str, half: bool) -> Callable[..., None]:
 
 @lru_cache(maxsize=None)
 def compiled(family: str, half: bool, capacity: Optional[int], mixing: bool) -> Any:
-    """The kernel of a variant, compiled at its first launch."""
-    if capacity is None:
-        return cuda.jit(make_global(family, half))
-    return cuda.jit(make_shared(family, half, capacity, mixing))
+    """The kernel of a variant: compiled at its first launch, then found on disk; with global scratch ``mixing`` is True."""
+    kernel = cuda.jit(make_global(family, half) if capacity is None else make_shared(family, half, capacity, mixing))
+    cache_on_disk(kernel, f"cuda-{family}-{half}-{capacity}-{mixing}")
+    return kernel
 
 
 def run(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shape: Tuple[int, ...], channels_last: bool) -> None:
@@ -122,15 +124,24 @@ def _launch(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shap
         pointer = current_stream(images)
         stream = cuda.external_stream(pointer) if pointer else cuda.default_stream()
 
-    images = cuda.as_cuda_array(contiguous(images)) if device else cuda.to_device(np.ascontiguousarray(to_host(images)), stream)
-    target = cuda.as_cuda_array(out) if device else cuda.device_array(out.size, out.dtype, stream=stream)
-    arrays = [images.reshape(batch, size), *(cuda.to_device(np.ascontiguousarray(array), stream) for array in plan)]
-    arrays += [target.reshape(target.size), channels, height, width, channels_last]
+    def empty(extent: Tuple[int, ...], kind: Any) -> Any:
+        """Memory of the images' library where they are on the device: it is taken and given back without waiting for the GPU."""
+        if device:
+            return cuda.as_cuda_array(empty_on_device(images, extent, np.dtype(kind).name), sync=False)
+        return cuda.device_array(extent, kind, stream=stream)
+
+    if device:
+        source, target = (cuda.as_cuda_array(array, sync=False) for array in (contiguous(images), out))
+        uploaded = _uploaded(plan, empty, stream)
+    else:
+        source = cuda.to_device(np.ascontiguousarray(to_host(images)), stream)
+        target = cuda.device_array(out.size, out.dtype, stream=stream)
+        uploaded = [cuda.to_device(np.ascontiguousarray(array), stream) for array in plan]
+    arrays = [source.reshape(batch, size), *uploaded, target.reshape(target.size), channels, height, width, channels_last]
     capacity = shared_capacity(family, size, channels, chains)
-    half = str(out.dtype).endswith("float16")
-    lanes = (COLUMN_LANES, ROW_LANES)
+    half, lanes = str(out.dtype).endswith("float16"), (COLUMN_LANES, ROW_LANES)
     if capacity is not None:
-        compiled(family, half, capacity, chains > 1)[batch, lanes, stream](*arrays)
+        launchable(compiled(family, half, capacity, chains > 1), batch, lanes, stream)(*arrays)
     else:
         chosen = FAMILIES[family]
         blocks = min(batch, _BLOCKS)
@@ -140,7 +151,31 @@ def _launch(family: str, images: Any, plan: Sequence[np.ndarray], out: Any, shap
             ((blocks, chosen.table_size(channels, height, width)), chosen.level),
             ((blocks, chosen.count_size(channels)), np.int32),
         )
-        arrays += [cuda.device_array(extent, kind, stream=stream) for extent, kind in scratch]
-        compiled(family, half, None, chains > 1)[blocks, lanes, stream](*arrays)
+        arrays += [empty(extent, kind) for extent, kind in scratch]
+        launchable(compiled(family, half, None, True), blocks, lanes, stream)(*arrays)
     if not device:
         out.reshape(-1)[...] = target.copy_to_host(stream=stream)
+
+
+def _uploaded(plan: Sequence[np.ndarray], empty: Callable[..., Any], stream: Any) -> List[Any]:
+    """A plan's arrays on the device: one piece of memory and one copy for all of them."""
+    starts = np.cumsum([0, *(-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT for array in plan)])
+    packed = np.zeros(starts[-1], np.uint8)
+    for start, array in zip(starts, plan):
+        packed[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    held = empty(packed.shape, np.uint8)
+    held.copy_to_device(packed, stream=stream)
+    return [cuda.as_cuda_array(_Piece(held, int(start), array), sync=False) for start, array in zip(starts, plan)]
+
+
+class _Piece:
+    """A part of an array on the device as an array of its own, by the CUDA array interface."""
+
+    def __init__(self, held: Any, start: int, array: np.ndarray) -> None:
+        self.held = held
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (held.__cuda_array_interface__["data"][0] + start, False),
+            "version": 2,
+        }

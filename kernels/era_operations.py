@@ -35,6 +35,7 @@ def make_step(block: Block) -> Function:
     column, columns, row, rows, lane, lanes = block.column, block.columns, block.row, block.rows, block.lane, block.lanes
     move = make_crop_flip(block)
     barrier, add, lower, raise_, multiply_add = block.barrier, block.add, block.lower, block.raise_, block.multiply_add
+    between = block.blend
 
     @block.compile
     def autocontrast(source, table, counts, channels, pixels):
@@ -142,13 +143,13 @@ def make_step(block: Block) -> Function:
         """One value from four neighbours, cut off like Pillow's: rows that begin at top and bottom, columns left and right."""
         a, b = np.float32(source[at(top + left)]), np.float32(source[at(top + right)])
         c, d = np.float32(source[at(bottom + left)]), np.float32(source[at(bottom + right)])
-        upper, under = a + (b - a) * part_x, c + (d - c) * part_x
-        target[at(place)] = np.uint8(np.int32(upper + (under - upper) * part_y))
+        upper, under = between(a, b, part_x), between(c, d, part_x)
+        target[at(place)] = np.uint8(np.int32(between(upper, under, part_y)))
 
     @block.compile
     def blend_two(source, target, first, second, place, part_):
         a, b = np.float32(source[at(first)]), np.float32(source[at(second)])
-        target[at(place)] = np.uint8(np.int32(a + (b - a) * part_))
+        target[at(place)] = np.uint8(np.int32(between(a, b, part_)))
 
     @block.compile
     def blacken(target, start, low, high, width):

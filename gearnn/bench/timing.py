@@ -11,6 +11,8 @@ import numpy as np
 _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample is about this long
 _FEWEST_ROUNDS = 3
 
+Settle = Callable[[], object]
+"""Waits until what the jobs have begun is done."""
 Tick = Callable[[float], None]
 """``tick(share)``: how much of the work is done, 0..1; 1 comes once, at the end."""
 
@@ -25,7 +27,12 @@ class Timing:
     n: int
 
 
-def interleave(jobs: Mapping[str, Callable[[], object]], seconds: float, tick: Tick = lambda share: None) -> Dict[str, Timing]:
+def interleave(
+    jobs: Mapping[str, Callable[[], object]],
+    seconds: float,
+    tick: Tick = lambda share: None,
+    settle: Settle = lambda: None,
+) -> Dict[str, Timing]:
     """Time callables against each other.
 
     Each is called once to warm up, and again to find how many calls make a sample. Then they take turns, in an order that
@@ -37,12 +44,15 @@ def interleave(jobs: Mapping[str, Callable[[], object]], seconds: float, tick: T
         jobs: by name.
         seconds: when they are over no new round begins; at least three rounds are made.
         tick: told the progress.
+        settle: called at the end of each sample, within its time: a GPU works on while the calls return.
     """
     repeats = {}
     for name, job in jobs.items():
         job()
+        settle()
         start = time.perf_counter()
         job()
+        settle()
         repeats[name] = max(1, round(_SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-7)))
     samples: Dict[str, List[float]] = {name: [] for name in jobs}
     names = list(jobs)
@@ -51,19 +61,21 @@ def interleave(jobs: Mapping[str, Callable[[], object]], seconds: float, tick: T
     while names and (rounds < _FEWEST_ROUNDS or elapsed < seconds):
         turn = rounds % len(names)
         for name in names[turn:] + names[:turn]:
-            samples[name].append(_sample(jobs[name], repeats[name]))
+            samples[name].append(_sample(jobs[name], repeats[name], settle))
         rounds += 1
         elapsed = time.perf_counter() - begun
         tick(min(1.0, elapsed / max(seconds, 1e-9), rounds / _FEWEST_ROUNDS))
     return {name: _summary(taken) for name, taken in samples.items()}
 
 
-def _sample(job: Callable[[], object], repeats: int) -> float:
+def _sample(job: Callable[[], object], repeats: int, settle: Settle) -> float:
     if repeats > 1:
         job()
+        settle()
     start = time.perf_counter()
     for _ in range(repeats):
         job()
+    settle()
     return (time.perf_counter() - start) / repeats
 
 

@@ -109,9 +109,9 @@ def _augment(options: BenchArguments, common: Dict[str, Any]) -> Tuple[Dict[str,
 
 
 def _score(options: BenchArguments, common: Dict[str, Any]) -> Tuple[Dict[str, Any], Rows, List[Dict[str, str]]]:
-    from gearnn.bench.score import NOTES, SHAPES, bench_score
+    from gearnn.bench.score import LARGE, NOTES, SHAPES, bench_score
 
-    results, skipped = bench_score(SHAPES, **common)
+    results, skipped = bench_score(SHAPES if common["device"] == "cpu" else (*SHAPES, LARGE), **common)
     return {"notes": NOTES}, results, skipped
 
 

@@ -29,7 +29,8 @@ def gradmax(task: Task) -> Offer:
         for path in group.producers:
             weight = task.weight(path)
             matrix = torch.cat([moments.pop((path, consumer)).flatten(1) for consumer in group.consumers], dim=1)  # (d, rest)
-            vectors, _, _ = torch.linalg.svd(matrix, full_matrices=False)
+            # On the CPU: CUDA's solver fails to converge at times, falls back to another and takes longer.
+            vectors = torch.linalg.svd(matrix.cpu(), full_matrices=False)[0].to(matrix.device)
             rows = he_rows(task, path, counts[group.name])  # where there are more neurons than directions
             leading = vectors.t()[: len(rows)] * rows.flatten(1).norm(dim=1).mean()
             rows[: len(leading)] = leading.view(len(leading), *weight.shape[1:])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gearnn.budget import Constraint, Work, check_reach, constraints, corrected, largest_widths, toward
 from gearnn.config import Budget, GrowthConfig
+from gearnn.device import full_precision
 from gearnn.errors import UserError
 from gearnn.growth.candidates import Batches, Objective, Offer, Task, chosen_layouts
 from gearnn.growth.carry import carried_momentum, newborn_channels, newborn_weights
@@ -57,6 +58,7 @@ class Growth:
     checks: Tuple[Check, ...] = ()
 
 
+@full_precision()
 def grow(
     model: nn.Module,
     batches: Union[Loader, Batches],

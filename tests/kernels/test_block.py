@@ -157,6 +157,7 @@ def traced(lanes: Lanes) -> Block:
         lower=lambda array, index, value: array.atomic(index, value, min),
         raise_=lambda array, index, value: array.atomic(index, value, max),
         multiply_add=lambda a, b, c: a * b + c,
+        blend=lambda a, b, part: a + (b - a) * part,
         store=store,
     )
 

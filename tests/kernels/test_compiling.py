@@ -12,6 +12,8 @@ from typing import Dict
 
 import pytest
 
+from gearnn.kernels.registry import probe
+
 ROOT = Path(__file__).resolve().parents[2]
 # The folder given first on the command line stands in for gearnn.kernels.
 SCRIPT = """
@@ -36,9 +38,9 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, **environment: str) -> Dict[str, float]:
+def run(folder: Path, script: str = SCRIPT, **environment: str) -> Dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=folder, env={**os.environ, **environment}
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, env={**os.environ, **environment}
     )
     assert done.returncode == 0, done.stderr
     found: Dict[str, float] = json.loads(done.stdout)
@@ -54,6 +56,33 @@ def test_later_processes_find_what_the_first_one_compiled(copy: Path) -> None:
     body = copy / "kernels" / "era_operations.py"
     body.write_text(body.read_text() + "\n# changed\n")
     assert run(copy)["misses"] == 1
+
+
+ON_CUDA = """
+import json, sys, time
+import numpy as np
+from kernels.era import era_views
+from kernels.era_cuda import compiled
+from kernels.era_plan import draw_plan
+images = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16)).astype(np.uint8)
+plan = draw_plan(range(4), seed=0, epoch=0, image_size=(16, 16))
+start = time.perf_counter()
+views = era_views(images, plan, backend="cuda")
+seconds = time.perf_counter() - start
+assert np.mean(np.abs(views - era_views(images, plan, threads=1)) < 1e-4) >= 0.995
+stats = compiled("augmix", False, 3 * 32 * 32, False).stats
+print(json.dumps({"seconds": seconds, "hits": sum(stats.cache_hits.values()), "misses": sum(stats.cache_misses.values())}))
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not probe("cuda").ready, reason="no CUDA device for numba.cuda")
+def test_code_for_a_gpu_is_found_again_too(copy: Path) -> None:
+    first, second = run(copy, ON_CUDA), run(copy, ON_CUDA)
+    print("first call", first["seconds"], "s, in a later process", second["seconds"], "s")
+    assert (first["hits"], first["misses"]) == (0, 1)
+    assert (second["hits"], second["misses"]) == (1, 0)
+    assert second["seconds"] < 1
 
 
 @pytest.mark.slow

@@ -47,7 +47,9 @@ def test_rows_ratios_and_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_views_are_counted_without_the_clean_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from gearnn.bench.timing import Timing
 
-    monkeypatch.setattr(augment, "interleave", lambda jobs, seconds, tick: {name: Timing(0.5, 0.25, 1.0, 7) for name in jobs})
+    monkeypatch.setattr(
+        augment, "interleave", lambda jobs, seconds, tick, settle: {name: Timing(0.5, 0.25, 1.0, 7) for name in jobs}
+    )
     monkeypatch.setattr(augment, "peak_growth_mb", lambda *job: None)
     rows, _ = bench_augment((16,), (1,), batch=10)
     counted = {row["name"]: (row["images_per_s"], row["q25"], row["q75"], row["n"]) for row in rows}

@@ -28,7 +28,7 @@ def test_rows_and_ratios() -> None:
 
 def test_both_compute_the_same_sums() -> None:
     a, g = torch.randn(2, 5, 4, 6, 7, generator=torch.Generator().manual_seed(0))
-    found = score._jobs(a, g, "numba", 1)
+    found = score._jobs([(a, g)], "numba", 1)
     for ours, torchs in zip(found["fused"](), found["torch"]()):  # type: ignore[call-overload]
         torch.testing.assert_close(ours.float(), torchs, rtol=1e-4, atol=1e-4)
 
