@@ -9,6 +9,7 @@ kernel (arch/arm64/boot/dts/nvidia/tegra234-p3701.dtsi, tegra234-p3767.dtsi); Do
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -96,6 +97,25 @@ def test_jetpack_4_shows_iio_channels_from_zero(tmp_path, folder):
     meter, source = find_meter(tmp_path)
     assert source == "INA3221, total POM_5V_IN"
     assert meter.read() == pytest.approx({"POM_5V_IN": 1.810688, "POM_5V_GPU": 0.041152, "POM_5V_CPU": 0.288064})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that answers EAGAIN")
+def test_a_sensor_that_cannot_answer_now_is_no_reading(tmp_path, monkeypatch):
+    folder = xavier_nx(tmp_path)
+    meter = find_meter(tmp_path)[0]
+    (folder / "curr2_input").unlink()
+    os.mkfifo(folder / "curr2_input")
+    writer = os.open(folder / "curr2_input", os.O_RDWR)  # open and silent: who reads without waiting gets EAGAIN
+
+    def read_text(path, **options):
+        with open(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK), **options) as file:
+            return file.read()
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    try:
+        assert meter.read() == pytest.approx({"VDD_IN": 5.047488, "VDD_SOC": 1.152576})
+    finally:
+        os.close(writer)
 
 
 def test_a_channel_without_a_current_is_no_rail(tmp_path):
