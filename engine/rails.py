@@ -25,7 +25,7 @@ _LAYOUTS = (
 )
 _TOTALS = ("VDD_IN", "POM_5V_IN")  # what the whole module draws: Xavier NX, Orin NX and Nano, TX2; Nano
 _WITHIN = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}  # AGX Orin: the memory's rail is fed by the other, which is measured before it
-_UNUSED = ("NC", "")
+_UNUSED = ("NC", "")  # AGX Orin's channels without a rail, on JetPack 5 and on 6
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _together(processor: Meter, gpu: Meter) -> Meter:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
+    except (OSError, TypeError):  # a TypeError is what Python makes of EAGAIN: a device that cannot answer now
         return ""
 
 

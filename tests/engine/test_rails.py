@@ -1,21 +1,32 @@
-"""Sysfs trees as boards show them; layouts, addresses and labels are from public documents, the readings are made
-up, of the size that boards show: none was recorded on a board.
+"""Sysfs trees as boards show them.
 
+Recorded: ``sysfs/*.json``, readings that owners of Orin boards published, each with its source, what of it is recorded and
+what is not; this project read none of them. jtop printed them, which takes them from the same files, or a person did; JSON
+null is a file that exists and cannot be read.
+
+Made up: all readings in this file, of the size that boards show; layouts, addresses and labels are from public documents.
 Xavier NX, Orin NX and Orin Nano: one INA3221 (7-0040; 1-0040) with VDD_IN, VDD_CPU_GPU_CV and VDD_SOC. AGX Orin: 1-0040 and
 1-0041, of which VIN_SYS_5V0 holds VDDQ_VDD2_1V8AO. AGX Xavier: GPU, CPU, SOC and CV, VDDRQ, SYS5V. Nano with JetPack 4: 6-0040,
 iio. Sources: NVIDIA Jetson Linux Developer Guide, "Software-Based Power Consumption Modeling" of each series; device tree of the
 kernel (arch/arm64/boot/dts/nvidia/tegra234-p3701.dtsi, tegra234-p3767.dtsi); Documentation/hwmon/ina3221.rst.
+
+Of a Xavier NX no readings were found, only paths: 7-0040/hwmon/hwmon4 with in7_label on JetPack 5, printed in
+https://github.com/OE4T/meta-tegra-community/pull/93. AGX Orin with JetPack 5 labels unused channels NC:
+https://github.com/rbonghi/jetson_stats/issues/381.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import time
 import types
 from pathlib import Path
 
 import pytest
 
-from gearnn.engine.power import integrate
+from gearnn.engine.power import PowerSampler, integrate
 from gearnn.engine.rails import Meter, find_meter, register_meter
 
 
@@ -34,6 +45,40 @@ def sensor(root, address, rails, number=4):
             write(folder / f"in{channel}_input", millivolts)
             write(folder / f"curr{channel}_input", milliamperes)
     return device / "hwmon" / f"hwmon{number}"
+
+
+def recorded(root, name):
+    """Lay out a recording. Instead of a file that cannot be read there is a folder: reading it is an OSError too."""
+    recording = json.loads((Path(__file__).parent / "sysfs" / f"{name}.json").read_text(encoding="utf-8"))
+    for path, text in recording["files"].items():
+        if text is None:
+            (root / path).mkdir(parents=True)
+        else:
+            write(root / path, text)
+    return recording
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "watts"),
+    [
+        ("orin_nano_jetpack_5_idle", "VDD_IN", {"VDD_IN": 4.172736, "VDD_CPU_GPU_CV": 0.566272, "VDD_SOC": 1.377408}),
+        ("orin_nano_jetpack_5_busy", "VDD_IN", {"VDD_IN": 6.81088, "VDD_CPU_GPU_CV": 2.2, "VDD_SOC": 1.80288}),
+        ("orin_nano_jetpack_6", "VDD_IN", {"VDD_IN": 5.13344, "VDD_CPU_GPU_CV": 1.064448, "VDD_SOC": 1.540032}),
+        ("agx_orin_jetpack_6", "", {"VDD_GPU_SOC": 3.57552}),
+    ],
+)
+def test_recorded_boards(tmp_path, name, total, watts):
+    recording = recorded(tmp_path, name)
+    meter, source = find_meter(tmp_path)
+    assert source == f"INA3221, total {total or 'the sum of VDD_GPU_SOC'}"
+    assert (meter.total, meter.cumulative) == (total, False)
+    assert meter.read() == pytest.approx(watts)
+    shown = {rail: milliwatts / 1e3 for rail, milliwatts in recording["milliwatts"].items()}
+    assert meter.read() == pytest.approx(shown, abs=1e-3)  # jtop and tegrastats cut off what is below 1 mW
+    with PowerSampler(root=tmp_path, rate_hz=200) as sampler:
+        time.sleep(0.05)
+    assert sampler.energy.mean_watts == pytest.approx(watts[total or "VDD_GPU_SOC"])
+    assert (sampler.energy.source, set(sampler.energy.rails), sampler.energy.reason) == (source, set(watts), None)
 
 
 def xavier_nx(root):
@@ -96,6 +141,41 @@ def test_jetpack_4_shows_iio_channels_from_zero(tmp_path, folder):
     meter, source = find_meter(tmp_path)
     assert source == "INA3221, total POM_5V_IN"
     assert meter.read() == pytest.approx({"POM_5V_IN": 1.810688, "POM_5V_GPU": 0.041152, "POM_5V_CPU": 0.288064})
+
+
+def test_xavier_nx_with_jetpack_4_is_read_through_the_links_of_the_bus(tmp_path):
+    device = tmp_path / "sys/devices/c250000.i2c/i2c-7/7-0040"
+    write(device / "name", "ina3221x")
+    for channel, (label, milliamperes) in enumerate([("VDD_IN", 1016), ("VDD_CPU_GPU_CV", 248), ("VDD_SOC", 232)]):
+        write(device / f"iio:device0/rail_name_{channel}", label)
+        write(device / f"iio:device0/in_voltage{channel}_input", 4968)
+        write(device / f"iio:device0/in_current{channel}_input", milliamperes)
+        write(device / f"iio:device0/in_power{channel}_input", 9999)
+    bus = tmp_path / "sys/bus/i2c/devices"
+    bus.mkdir(parents=True)
+    (bus / "7-0040").symlink_to("../../../devices/c250000.i2c/i2c-7/7-0040")
+    meter, source = find_meter(tmp_path)
+    assert source == "INA3221, total VDD_IN"
+    assert meter.read() == pytest.approx({"VDD_IN": 5.047488, "VDD_CPU_GPU_CV": 1.232064, "VDD_SOC": 1.152576})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that answers EAGAIN")
+def test_a_sensor_that_cannot_answer_now_is_no_reading(tmp_path, monkeypatch):
+    folder = xavier_nx(tmp_path)
+    meter = find_meter(tmp_path)[0]
+    (folder / "curr2_input").unlink()
+    os.mkfifo(folder / "curr2_input")
+    writer = os.open(folder / "curr2_input", os.O_RDWR)  # open and silent: who reads without waiting gets EAGAIN
+
+    def read_text(path, **options):
+        with open(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK), **options) as file:
+            return file.read()
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    try:
+        assert meter.read() == pytest.approx({"VDD_IN": 5.047488, "VDD_SOC": 1.152576})
+    finally:
+        os.close(writer)
 
 
 def test_a_channel_without_a_current_is_no_rail(tmp_path):
