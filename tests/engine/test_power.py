@@ -15,6 +15,22 @@ def watts(total="VDD_IN", read=dict):
     return Meter("a test", total, False, read, {})
 
 
+@pytest.mark.gpu
+def test_a_gpu_at_work_takes_energy():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    matrix = torch.randn(2048, 2048, device="cuda")
+    with PowerSampler() as sampler:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            matrix @ matrix
+            torch.cuda.synchronize()
+    assert sampler.energy.joules is not None, sampler.energy.reason
+    assert 1 < sampler.energy.mean_watts < 2000
+    assert sampler.energy.joules == pytest.approx(sampler.energy.mean_watts * sampler.energy.seconds)
+
+
 def test_the_trapezoidal_rule_over_uneven_moments():
     samples = [
         (0.0, {"VDD_IN": 4.0, "VDD_SOC": 1.0}),

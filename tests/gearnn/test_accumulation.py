@@ -240,3 +240,33 @@ def test_a_run_remembers_its_parts(
     first, second = trainer.state.progression.remarks
     assert first.startswith("Memory ran out in epoch 2 of phase era: from there on at most 16 of a batch's 32 images")
     assert "at most 8 of" in second
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_batch_that_a_gpu_has_no_memory_for_goes_through_in_parts() -> None:
+    device = torch.device("cuda")
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 64, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3)
+    model = nn.Sequential(*layers).to(device)
+    images, labels = torch.randn(1, 4096, 3, 32, 32, device=device), torch.arange(4096, device=device) % 3
+    forget = lambda: model.zero_grad(set_to_none=True)  # noqa: E731
+    found = []
+    release()
+    for gigabytes in (None, 2):  # a whole batch takes over three
+        if gigabytes is not None:
+            torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / torch.cuda.get_device_properties(0).total_memory)
+        said: List[int] = []
+        micro_batches = MicroBatches(0, None, said.append)
+        try:
+            outcome = micro_batches.learn(
+                model, images, labels, 0.0, autocast=nullcontext, forget=forget, backward=lambda loss: loss.backward()
+            )
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        found.append((said, outcome, _gradients(model)))
+    (whole, first, expected), (parts_, second, gradients) = found
+    assert whole == [] and parts_ and parts_[0] == 2048
+    assert second.loss == pytest.approx(first.loss, rel=1e-3) and abs(second.correct - first.correct) <= 40
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0.02, atol=1e-4)

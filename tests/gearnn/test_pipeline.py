@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -132,3 +135,28 @@ def test_without_growth_the_network_has_its_final_size_from_the_start(
     assert result["networks"][-1]["macs"] > 100_000
     assert (out / "model.onnx").read_bytes() == (out / "networks" / f"{names[-1]}.onnx").read_bytes()
     assert "not grown" in (out / "report.html").read_text()
+
+
+@pytest.mark.gpu
+def test_the_main_job_on_a_gpu_and_its_resumption(npz: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(_arguments(npz, whole, "--device", "cuda")) == 0
+    command = [sys.executable, "-m", "gearnn", *_arguments(npz, cut, "--device", "cuda")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while not (cut / "checkpoint" / "last.safetensors").exists():
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert main(_arguments(npz, cut, "--device", "cuda", "--resume")) == 0
+    one, two = (json.loads((folder / "result.json").read_text()) for folder in (whole, cut))
+    assert one["engine"]["comparison"]["max_abs"] < 1e-3 and 0.5 < one["clean_accuracy"] <= 1
+    assert two["growth"]["layers"] == one["growth"]["layers"]
+    assert abs(one["clean_accuracy"] - two["clean_accuracy"]) < 0.2  # sums on a GPU are added up in any order
+    assert all(phase["peak_memory_mb"] > 0 for phase in one["phases"])

@@ -22,6 +22,17 @@ def test_prediction_is_within_a_tenth_of_the_measurement(name: str, batch: int) 
     assert memory_cost(model, graph, batch)(graph.widths()) == pytest.approx(measured_memory(model, EXAMPLE, batch), rel=0.1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["vgg19", "mobilenet_v1", "resnet18"])
+def test_on_a_gpu_whose_activations_are_half_as_large_no_more_is_taken_than_predicted(name: str) -> None:
+    model = create_model(name, 10, scaled_widths(name, 1 / 4)).cuda().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    graph = trace_channels(model, EXAMPLE.cuda())
+    for batch in (32, 128, 512):
+        predicted = memory_cost(model, graph, batch)(graph.widths())
+        assert 0.45 * predicted < measured_memory(model, EXAMPLE.cuda(), batch) < 1.05 * predicted
+
+
 def test_views_count_as_images_and_other_widths_are_foreseen() -> None:
     seed = create_model("resnet18", 10, scaled_widths("resnet18", 1 / 16)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     graph = trace_channels(seed, EXAMPLE)

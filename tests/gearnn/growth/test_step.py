@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gearnn.config import Budget, GrowthConfig
+from gearnn.device import full_precision
 from gearnn.errors import UserError
 from gearnn.growth.candidates import Offer, Task
 from gearnn.growth.carry import carried_momentum, newborn_channels, newborn_weights, old_channels
@@ -23,7 +24,7 @@ Decide = Callable[[ChannelGraph, Offer], GrowthDecision]
 
 def _loader(images: Tensor) -> List[Tuple[Tensor, Tensor]]:
     """Images and labels as from a DataLoader, the last batch a small one."""
-    labels = torch.arange(len(images)) % 10
+    labels = torch.arange(len(images), device=images.device) % 10
     return [(images[:9], labels[:9]), (images[9:], labels[9:])]
 
 
@@ -54,6 +55,23 @@ def test_a_user_grows_a_network_of_their_own(
     assert growth.fixed == trace_channels(model, images[:1]).fixed
     if GROWERS[grower].keeps_function:
         assert error_of(growth.model.eval(), model.eval(), images) < 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("grower", GROWERS)
+def test_a_network_grows_on_a_gpu(grower: str, small_network: Make, images: Tensor, error_of: Callable[..., float]) -> None:
+    model, images = small_network("branches").cuda(), images.cuda()
+    present = sum(parameter.numel() for parameter in model.parameters())
+    budget, config = Budget(params=int(1.8 * present)), GrowthConfig(micro_batch=8, new_candidates=16, round_to=4)
+    growth = grow(model, _loader(images), budget, grower=grower, config=config, seed=1)
+    assert all(tensor.is_cuda for tensor in growth.model.state_dict().values())
+    assert present < sum(parameter.numel() for parameter in growth.model.parameters()) <= budget.params
+    if GROWERS[grower].keeps_function:
+        with full_precision():
+            assert error_of(growth.model.eval(), model.eval(), images) < 1e-5
+    growth.model.train()(images).square().mean().backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in growth.model.parameters() if parameter.grad is not None)
 
 
 def test_growth_is_reproducible_and_its_seed_matters(small_network: Make, images: Tensor) -> None:
