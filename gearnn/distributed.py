@@ -201,8 +201,8 @@ def _talking() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"another process of this run has ended or cannot be reached ({reason(error)}): see what it said, and go on with the "
-            "same command and --resume"
+            "another process of this run has ended or cannot be reached: see what it said, and go on with the same command and "
+            f"--resume (torch says: {reason(error)})"
         ) from error
 
 
