@@ -53,7 +53,7 @@ def work(recipe: str, steps: int, seed: int) -> float:
     device = torch.device("cpu")
     with joined(team_of(os.environ), device) as team:
         feed = Feed(split, era, BATCH, key=seed, device=device, first=int(muon), team=team, sync_batchnorm=recipe == "sgd-sync")
-        train_epoch(model, make_optimizer(model, settings, {}), Amp(device, {}), feed, settings, 0, 1, on_step)
+        train_epoch(model, make_optimizer(model, settings, {}, team), Amp(device, {}), feed, settings, 0, 1, on_step)
         return BATCH * steps / (time.perf_counter() - begun)
 
 

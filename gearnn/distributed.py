@@ -55,14 +55,24 @@ class Team:
         """This process's part of a batch; parts differ by one image at most."""
         return np.array_split(indices, self.size)[self.rank]
 
+    def shared_out(self, costs: Sequence[float]) -> List[int]:
+        """The process that does each job: the dearest first, each by the one that has least to do."""
+        workers, loads = [0] * len(costs), [0.0] * self.size
+        for job in sorted(range(len(costs)), key=lambda job: -costs[job]):
+            workers[job] = loads.index(min(loads))
+            loads[workers[job]] += costs[job]
+        return workers
+
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors of one type by their sums over all processes, in place, in one message."""
         if self.size == 1:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        # Convolutions' gradients are channels last: in that order they are copied in one piece.
+        seen = [tensor.movedim(1, -1) if tensor.dim() == 4 else tensor for tensor in tensors]
+        flat = torch.cat([tensor.reshape(-1) for tensor in seen])
         with _talking():
             dist.all_reduce(flat)
-        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+        for tensor, total in zip(seen, flat.split([tensor.numel() for tensor in seen])):
             tensor.copy_(total.view(tensor.shape))
 
     def gather(self, tensor: Tensor) -> Tensor:
@@ -193,8 +203,8 @@ def _talking() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"another process of this run has ended or cannot be reached ({reason(error)}): see what it said, and go on with the "
-            "same command and --resume"
+            "another process of this run has ended or cannot be reached: see what it said, and go on with the same command and "
+            f"--resume (torch says: {reason(error)})"
         ) from error
 
 

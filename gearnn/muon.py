@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
+
+from gearnn.distributed import ALONE, Team
 
 _STEPS = 3
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a quintic that pulls singular values from (0, 1] towards 1 (Jordan et al. 2024)
 
 
-def orthogonalised(matrix: Tensor, steps: int = _STEPS) -> Tensor:
-    """A matrix with the same singular vectors and all singular values near 1 (0.3 … 1.3): Newton–Schulz iteration.
+def orthogonaliser(matrix: Tensor, steps: int = _STEPS) -> Tensor:
+    """The square matrix that takes another's singular values near 1 (0.3 … 1.3) and leaves its singular vectors: Newton–Schulz
+    iteration.
 
     Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; in torch from 2.9 on, for 2-D weights).
 
     Args:
         matrix: float32 (M, N), of any scale.
+
+    Returns:
+        float32 (S, S) of its shorter side S, to be `multiplied` with it.
     """
     a, b, c = _COEFFICIENTS
-    found = matrix / (matrix.norm() + 1e-12)
-    tall = found.shape[0] > found.shape[1]
-    if tall:
-        found = found.T
-    # Every step multiplies by a polynomial of the Gram matrix: small square matrices do, until the last product.
-    gram = found @ found.T
+    # Every step multiplies by a polynomial of the Gram matrix, so that the long side is met once here and once at the end.
+    gram = matrix.T @ matrix if _is_tall(matrix) else matrix @ matrix.T
+    norm = gram.trace().sqrt() + 1e-12  # Frobenius
+    gram = gram / norm / norm
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     product = identity
     for step in range(steps):
@@ -33,8 +37,22 @@ def orthogonalised(matrix: Tensor, steps: int = _STEPS) -> Tensor:
         product = factor @ product if step else factor
         if step + 1 < steps:
             gram = factor @ gram @ factor
-    found = product @ found
-    return found.T if tall else found
+    return product / norm
+
+
+def multiplied(square: Tensor, matrix: Tensor) -> Tensor:
+    """The matrix times a square one, on its shorter side."""
+    return matrix @ square if _is_tall(matrix) else square @ matrix
+
+
+def _is_tall(matrix: Tensor) -> bool:
+    return matrix.shape[0] > matrix.shape[1]
+
+
+def _products(matrix: Tensor) -> int:
+    """Multiplications that `orthogonaliser` takes."""
+    short, long = sorted(matrix.shape)
+    return short * short * (long + (4 * _STEPS - 3) * short)
 
 
 def weight_matrices(model: nn.Module) -> List[Tensor]:
@@ -54,9 +72,19 @@ class Muon(torch.optim.Optimizer):
         relative: a weight's relative change in a step at the full learning rate.
         momentum: of both.
         weight_decay: of SGD.
+        team: the processes that have the same gradients and share the work of making updates orthogonal.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, relative: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        relative: float,
+        momentum: float,
+        weight_decay: float,
+        team: Team = ALONE,
+    ) -> None:
+        self.team = team
         matrices = weight_matrices(model)
         taken = {id(parameter) for parameter in matrices}
         others = [parameter for parameter in model.parameters() if id(parameter) not in taken]
@@ -68,25 +96,43 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Optional[Callable[[], Any]] = None) -> None:  # type: ignore[override]
         """One step; a closure is not supported, nor needed by this project."""
+        turned: List[Tuple[Tensor, Tensor, float]] = []  # weight, its update as a matrix, relative change
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
+                if parameter.grad is None:
+                    continue
+                update = self._update(parameter, group)
+                if group["relative"]:
+                    # Columns may come in any order; channels last, as it lies in memory, nothing is copied.
+                    matrix = update.movedim(1, -1).flatten(1).float()
+                    turned.append((parameter, matrix, group["lr"] * group["relative"]))
+                else:
+                    parameter.add_(update, alpha=-group["lr"])
+        for (weight, matrix, change), square in zip(turned, self._orthogonalisers([matrix for _, matrix, _ in turned])):
+            direction = multiplied(square, matrix)
+            scale = weight.norm() / (direction.norm() + 1e-12)
+            seen = weight.movedim(1, -1)
+            seen.sub_((direction * (change * scale)).view(seen.shape).to(weight.dtype))
 
-    def _move(self, weight: Tensor, group: Dict[str, Any]) -> None:
-        gradient, momentum = weight.grad, group["momentum"]
+    def _orthogonalisers(self, matrices: List[Tensor]) -> List[Tensor]:
+        """Those of all matrices; each process of the team works out some of them, and tells the others."""
+        workers = self.team.shared_out([_products(matrix) for matrix in matrices])
+        squares = [
+            orthogonaliser(matrix) if worker == self.team.rank else matrix.new_zeros(min(matrix.shape), min(matrix.shape))
+            for matrix, worker in zip(matrices, workers)
+        ]
+        self.team.add_up(squares)
+        return squares
+
+    def _update(self, parameter: Tensor, group: Dict[str, Any]) -> Tensor:
+        """Nesterov's: the gradient with the momentum of this step."""
+        gradient, momentum = parameter.grad, group["momentum"]
         assert gradient is not None
         if not group["relative"]:
-            gradient = gradient.add(weight, alpha=group["weight_decay"])
-        state = self.state[weight]
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        state = self.state[parameter]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(weight)
-        buffer = state["momentum_buffer"]
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
         buffer.mul_(momentum).add_(gradient)
-        update = gradient.add(buffer, alpha=momentum)
-        if not group["relative"]:
-            weight.add_(update, alpha=-group["lr"])
-            return
-        direction = orthogonalised(update.reshape(len(weight), -1).float()).reshape(weight.shape)
-        scale = weight.norm() / (direction.norm() + 1e-12)
-        weight.sub_(direction.to(weight.dtype) * (group["lr"] * group["relative"] * scale))
+        return gradient.add(buffer, alpha=momentum)

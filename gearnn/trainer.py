@@ -132,7 +132,7 @@ class Trainer:
         state, progression, settings = self.state, self.state.progression, self.config.optimizer
         feed, optimizer = (
             replace(self._feed(phase), team=self.team, sync_batchnorm=self.config.sync_batchnorm),
-            make_optimizer(state.model, settings, state.momentum),
+            make_optimizer(state.model, settings, state.momentum, self.team),
         )
         normalize = Normalize(self.dataset.mean, self.dataset.std).to(self.device)
         amp, pace, newborn = Amp(self.device, progression.scaler), self._pace(phase, feed), self._newborn(feed)

@@ -114,11 +114,13 @@ class Newborn:
                 parameter.grad.mul_(torch.where(mask, factor, 1.0))
 
 
-def make_optimizer(model: nn.Module, config: Optimizer, momentum: Mapping[str, Tensor]) -> torch.optim.Optimizer:
-    """Nesterov SGD or Muon, starting from the given momentum buffers (by parameter name)."""
+def make_optimizer(
+    model: nn.Module, config: Optimizer, momentum: Mapping[str, Tensor], team: Team = ALONE
+) -> torch.optim.Optimizer:
+    """Nesterov SGD or Muon, starting from the given momentum buffers (by parameter name); a team shares Muon's work."""
     optimizer: torch.optim.Optimizer
     if config.kind == "muon":
-        optimizer = Muon(model, config.learning_rate, config.relative_rate, config.momentum, config.weight_decay)
+        optimizer = Muon(model, config.learning_rate, config.relative_rate, config.momentum, config.weight_decay, team)
     else:
         optimizer = torch.optim.SGD(
             model.parameters(),

@@ -57,10 +57,14 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
     from gearnn.progress import no_progress
     from gearnn.stopping import Stopped, stopping
 
-    continued = f"gearnn {name} {' '.join(map(shlex.quote, (*arguments, *(() if options.config.resume else ('--resume',)))))}"
+    team = team_of(os.environ)
+    begun = " ".join(map(shlex.quote, ("gearnn", name, *arguments)))
+    if team.size > 1:
+        begun = f"torchrun … -m {begun}"  # its own options are not known here
+    continued = begun if options.config.resume else f"{begun} --resume"
     try:
-        shows = team_of(os.environ).leads  # of several processes, the first speaks for all
-        with console_progress() if shows else nullcontext(no_progress) as shown, stopping(shown) as progress:
+        # Of several processes, the first speaks for all.
+        with console_progress() if team.leads else nullcontext(no_progress) as shown, stopping(shown) as progress:
             result = run(options.config, progress)
     except RunExistsError as error:
         folder = error.args[0].split(": ")[0]
@@ -69,8 +73,7 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
         if (Path(str(resolved(options.config).out)) / "config.json").exists():
             print(f"{stopped}; go on from the last finished epoch with `{continued}`", file=sys.stderr)
         else:
-            again = " ".join(map(shlex.quote, ("gearnn", name, *arguments)))
-            print(f"{stopped} before training had begun; start again with `{again}`", file=sys.stderr)
+            print(f"{stopped} before training had begun; start again with `{begun}`", file=sys.stderr)
         return stopped.exit_code
     if options.json and result:
         print_json(result)

@@ -53,45 +53,53 @@ def ended(processes: Sequence[subprocess.Popen], seconds: float = 120) -> List[A
     return [(process.returncode, *found) for process, found in zip(processes, told)]
 
 
-STEP = """
+STEPS = """
 import os, sys
+from contextlib import nullcontext
 import numpy as np, torch
 from torch import nn
 from gearnn.accumulation import MicroBatches
+from gearnn.config import Optimizer
 from gearnn.distributed import joined, team_of, whole_batches
+from gearnn.training import make_optimizer, momentum_of
 torch.set_num_threads(1)
 torch.manual_seed(0)
 model = nn.Sequential(
     nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.BatchNorm2d(5, affine=False), nn.ReLU(),
-    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(5, momentum=None), nn.Linear(5, 4),
+    nn.Conv2d(5, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 4),
 )
 views, labels = torch.randn(2, 7, 3, 9, 9), torch.arange(7) % 4
 with joined(team_of(os.environ), torch.device("cpu")) as team:
     mine = team.part_of(np.arange(7))
+    optimizer = make_optimizer(model, Optimizer(kind=sys.argv[2]), {}, team)
     for _ in range(2):
         model.zero_grad()
         with whole_batches(model.train(), team):
-            found = MicroBatches().learn(model, views[:, mine], labels[mine], 12.0, autocast=__import__("contextlib").nullcontext,
+            found = MicroBatches().learn(model, views[:, mine], labels[mine], 12.0, autocast=nullcontext,
                 forget=lambda: None, backward=lambda loss: loss.backward(), share=len(mine) / 7)
         found = team.summed(model, found)
+        optimizer.step()
     assert all("forward" not in vars(layer) for layer in model.modules())
+gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+tensors = {"": model.state_dict(), "gradient": gradients, "momentum": momentum_of(model, optimizer)}
 np.savez(sys.argv[1] + os.environ.get("RANK", ""), loss=found.loss, correct=found.correct,
-         **{n: p.grad.numpy() for n, p in model.named_parameters()}, **{n: b.numpy() for n, b in model.named_buffers()})
+         **{f"{kind}.{name}": tensor.numpy() for kind, found in tensors.items() for name, tensor in found.items()})
 """
 
 
 @gloo
-def test_a_step_of_three_is_that_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    alone = subprocess.run([sys.executable, "-c", STEP, str(tmp_path / "alone")], capture_output=True, text=True)
+@pytest.mark.parametrize(("size", "kind"), [(3, "sgd"), (2, "muon"), (3, "muon")])
+def test_steps_of_several_are_those_of_one_with_whole_batches_to_equal_bits_on_all(tmp_path: Path, size: int, kind: str) -> None:
+    alone = subprocess.run([sys.executable, "-c", STEPS, str(tmp_path / "alone"), kind], capture_output=True, text=True)
     assert alone.returncode == 0, alone.stderr
-    for code, _, said in ended(together(["-c", STEP, str(tmp_path / "part")], 3)):
+    for code, _, said in ended(together(["-c", STEPS, str(tmp_path / "part"), kind], size)):
         assert code == 0, said
     whole = np.load(tmp_path / "alone.npz")
-    for rank in range(3):
-        part = np.load(tmp_path / f"part{rank}.npz")
-        for name in whole.files:
-            np.testing.assert_allclose(part[name], whole[name], rtol=2e-4, atol=2e-5, err_msg=name)
-    assert np.abs(whole["0.weight"]).max() > 1e-3 and whole["1.running_var"].std() > 0
+    parts = [np.load(tmp_path / f"part{rank}.npz") for rank in range(size)]
+    for name in whole.files:
+        np.testing.assert_allclose(parts[0][name], whole[name], rtol=2e-4, atol=2e-5, err_msg=name)
+        assert all(np.array_equal(part[name], parts[0][name]) for part in parts), name
+    assert np.abs(whole["gradient.0.weight"]).max() > 1e-3 and whole[".1.running_var"].std() > 0
 
 
 def result(folder: Path) -> Dict[str, Any]:
@@ -164,6 +172,14 @@ def test_the_environment_tells_who_is_who() -> None:
 def test_parts_make_up_the_batch() -> None:
     parts = [Team(rank, 3).part_of(np.arange(10)) for rank in range(3)]
     assert np.concatenate(parts).tolist() == list(range(10)) and {len(part) for part in parts} == {3, 4}
+
+
+def test_jobs_are_shared_out_evenly_and_alike_on_all() -> None:
+    costs = [1, 5, 3, 4, 3, 2]
+    workers = Team(0, 2).shared_out(costs)
+    assert workers == Team(1, 2).shared_out(costs)
+    assert [sum(cost for cost, worker in zip(costs, workers) if worker == rank) for rank in range(2)] == [9, 9]
+    assert ALONE.shared_out(costs) == [0] * 6
 
 
 @pytest.mark.parametrize(
