@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gearnn.engine.profile import resident_mb
 from gearnn.errors import UserError
-from gearnn.losses import consistency_loss
+from gearnn.losses import consistency_loss, logits_of
 
 _REFUSALS = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "ALLOC_FAILED")
 """What torch's allocators and the libraries below them say in a plain RuntimeError."""
@@ -78,7 +78,7 @@ class MicroBatches:
                 the batch is not halved, which one process cannot do by itself.
 
         Raises:
-            UserError: if memory does not suffice for single images.
+            UserError: if memory does not suffice for single images, or the network returns anything but logits.
         """
         before = [buffer.clone() for buffer in model.buffers()]
         while True:
@@ -129,7 +129,7 @@ class MicroBatches:
             if not whole and images.ndim == 4:
                 images = images.contiguous(memory_format=torch.channels_last)
             with autocast():
-                logits = model(images).float().unflatten(0, seen.shape[:2])
+                logits = logits_of(model(images), len(images)).float().unflatten(0, seen.shape[:2])
                 loss = consistency_loss(logits, wanted, weight=weight)
             if not whole or share < 1:
                 loss = loss * (share * len(part) / total)

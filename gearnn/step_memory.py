@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from gearnn.config import Optimizer
-from gearnn.losses import consistency_loss
+from gearnn.losses import consistency_loss, logits_of
 from gearnn.training import make_optimizer
 
 
@@ -26,6 +26,9 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
     Args:
         model: not changed.
         example_input: (B, C, H, W), whose shape and device count.
+
+    Raises:
+        UserError: if the network returns anything but logits.
     """
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, Optimizer(learning_rate=0.0), {})
@@ -33,7 +36,7 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
     images = images.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        logits = model(images).unflatten(0, (views, batch_size))
+        logits = logits_of(model(images), len(images)).unflatten(0, (views, batch_size))
         loss = consistency_loss(logits, torch.arange(batch_size, device=images.device) % logits.shape[2])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

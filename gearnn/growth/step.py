@@ -19,7 +19,7 @@ from gearnn.growth.growers import find_grower
 from gearnn.growth.select import select
 from gearnn.growth.surgery import Bank, widened_model
 from gearnn.growth.tracing import evaluating
-from gearnn.losses import consistency_loss
+from gearnn.losses import consistency_loss, logits_of
 
 Loader = Iterable[Tuple[Tensor, Tensor]]
 """Batches of normalised images (B, C, H, W) and labels (B,), as from a DataLoader."""
@@ -57,6 +57,17 @@ class Growth:
     checks: Tuple[Check, ...] = ()
 
 
+def classification(logits: Tensor, labels: Tensor) -> Tensor:
+    """The default objective: the consistency loss, which is cross-entropy of one view.
+
+    Raises:
+        UserError: for other values than logits (J, B, K).
+    """
+    if logits.ndim > 3:
+        logits_of(logits.flatten(0, 1), len(logits) * len(labels), ", or give an objective of your own")
+    return consistency_loss(logits, labels)
+
+
 def grow(
     model: nn.Module,
     batches: Union[Loader, Batches],
@@ -65,7 +76,7 @@ def grow(
     example_input: Optional[Tensor] = None,
     grower: str = "random",
     config: Optional[GrowthConfig] = None,
-    objective: Objective = consistency_loss,
+    objective: Objective = classification,
     momentum: Optional[Mapping[str, Tensor]] = None,
     limit_fraction: float = 1.0,
     work: Optional[Work] = None,
