@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Tuple
 
@@ -224,8 +224,8 @@ class Trainer:
             state.model, state.momentum = growth.model, growth.momentum
             state.newborn = growth.newborn if settings.newborn_lr != 1 else {}
             state.card = replace(state.card, widths=widths_of(state.model))
-            record = {"grower": self.config.grower, **growth.decision.to_dict(), "fixed": growth.fixed}
-            progression.steps.append({**record, "checks": [asdict(check) for check in growth.checks]})
+            progression.steps.append({"grower": self.config.grower, **growth.to_dict()})
+            progression.remarks.extend(growth.remarks)
         progression.growth = merged(progression.steps)
         self.progress(phase.name, total, total)
         self._spend(time.perf_counter() - start, seen * feed.batch_size)

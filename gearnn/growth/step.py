@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from gearnn.growth.carry import carried_momentum, newborn_channels, newborn_weig
 from gearnn.growth.decision import GrowthDecision
 from gearnn.growth.graph import ChannelGraph, trace_channels
 from gearnn.growth.growers import find_grower
+from gearnn.growth.preserved import output_difference, remark
 from gearnn.growth.select import select
 from gearnn.growth.surgery import Bank, widened_model
 from gearnn.growth.tracing import evaluating
@@ -47,6 +48,8 @@ class Growth:
         newborn: parameter name → bool mask of its shape, True for weights that came with growth.
         fixed: layers whose outputs were left as they are, with the reason.
         checks: predictions that were compared with a measurement of the grown network.
+        difference: of its outputs from those of the given one (see `output_difference`).
+        remarks: what a reader of the result should know.
     """
 
     model: nn.Module
@@ -55,6 +58,13 @@ class Growth:
     newborn: Dict[str, Tensor]
     fixed: Dict[str, str]
     checks: Tuple[Check, ...] = ()
+    difference: Optional[float] = None
+    remarks: Tuple[str, ...] = ()
+
+    def to_dict(self) -> Dict[str, Any]:
+        """JSON-ready: the decision, what was left as it was and why, and what was measured of the grown network."""
+        checks = [asdict(check) for check in self.checks]
+        return {**self.decision.to_dict(), "fixed": self.fixed, "checks": checks, "output_difference": self.difference}
 
 
 def classification(logits: Tensor, labels: Tensor) -> Tensor:
@@ -128,7 +138,9 @@ def grow(
         if all(measured.get(limit.name, 0.0) <= limit.limit for limit in limits):
             break
         limits = tuple(corrected(limit, decision.widths(), measured.get(limit.name)) for limit in limits)
-    return replace(growth, checks=checks)
+    difference = output_difference(model, growth.model, example)
+    changed = remark(grower, difference) if entry.keeps_function else None
+    return replace(growth, checks=checks, difference=difference, remarks=(changed,) if changed else ())
 
 
 def apply(task: Task, offer: Offer, decision: GrowthDecision, momentum: Mapping[str, Tensor]) -> Growth:
