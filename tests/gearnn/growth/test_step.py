@@ -76,6 +76,24 @@ def test_what_cannot_be_grown_is_an_error(images: Tensor) -> None:
         grow(frozen, [], Budget(growth_ratio=0.5))
 
 
+def test_what_is_measured_above_its_limit_is_measured_again(
+    small_network: Make, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, limit = small_network("bottleneck"), 12 * 2**20
+    found: List[float] = [2.0 * limit, 0.9 * limit]  # another program was at work
+    monkeypatch.setattr("gearnn.budget.measured_memory", lambda *_: found.pop(0))
+    growth = grow(model, _loader(images), Budget(train_memory=str(limit)))
+    assert growth.checks[0].measured == 0.9 * limit and growth.remarks == () and not found
+
+
+def test_growth_that_came_to_nothing_is_remarked_on(small_network: Make, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearnn.budget.measured_memory", lambda *_: 1e12)
+    model = small_network("bottleneck")
+    growth = grow(model, _loader(images), Budget(train_memory="12MiB"))
+    assert growth.decision.widths() == trace_channels(model, images[:1]).widths()
+    assert len(growth.remarks) == 1 and "added no channels, though the prediction of training memory" in growth.remarks[0]
+
+
 class Several(nn.Module):
     """A network that returns more than logits, or something else."""
 
