@@ -72,7 +72,7 @@ class MicroBatches:
             labels: int64 (B,).
             weight: of the consistency term.
             autocast: the precision of a forward pass.
-            forget: drops all gradients; called after the first forward pass, where those of the last step are still there.
+            forget: drops all gradients; called before the first forward pass, which then has their memory.
             backward: adds a loss's gradients.
             share: of the whole batch that these images are, where other processes have the rest: the loss is weighted by it, and
                 the batch is not halved, which one process cannot do by itself.
@@ -120,7 +120,8 @@ class MicroBatches:
         backward: Callable[[Tensor], None],
         share: float,
     ) -> Outcome:
-        total, value, correct, first = len(labels), 0.0, 0, True
+        total, value, correct = len(labels), 0.0, 0
+        forget()
         for part in parts(total, self.size):
             whole = len(part) == total
             seen = views if whole else views[:, part[0] : part[-1] + 1]
@@ -134,9 +135,6 @@ class MicroBatches:
             if not whole or share < 1:
                 loss = loss * (share * len(part) / total)
             self._check()
-            if first:
-                forget()
-                first = False
             backward(loss)
             value += loss.item()
             correct += int((logits[0].argmax(1) == wanted).sum())
