@@ -191,6 +191,7 @@ class Trainer:
     def _grow(self, phase: Phase) -> None:
         state, progression, settings = self.state, self.state.progression, self.config.growth
         feed, seen, start = self._feed(phase), 0, time.perf_counter()
+        self._pace(phase, feed)  # with a time budget, notes what growth is to take
         # What goes through all of the data does so once more to score; other growers look at a few batches a few times.
         total = (phase.epochs + 1) * feed.steps() if find_grower(self.config.grower).passes else 3 * settings.batches
 
@@ -267,7 +268,7 @@ class Trainer:
         whole = self._feed(phase).steps() * self.config.optimizer.batch_size
         cut = phase.kind != "grow" and bool(self.time_budget)
         record = phase_record(phase, round(progression.spent["images"] / whole, 2) if cut else phase.epochs, progression.spent)
-        progression.phases.append(record)
+        progression.phases.append({**record, **(self.time_budget.spent(state) if self.time_budget else {})})
         progression.spent, progression.allotted = {}, {}
         progression.phase, progression.epoch = progression.phase + 1, 0
         self._save()
