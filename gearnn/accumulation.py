@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gearnn.engine.profile import resident_mb
 from gearnn.errors import UserError
-from gearnn.losses import consistency_loss
+from gearnn.losses import consistency_loss, logits_of
 
 _REFUSALS = (
     *("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "ALLOC_FAILED"),
@@ -75,13 +75,13 @@ class MicroBatches:
             labels: int64 (B,).
             weight: of the consistency term.
             autocast: the precision of a forward pass.
-            forget: drops all gradients; called after the first forward pass, where those of the last step are still there.
+            forget: drops all gradients; called before the first forward pass, which then has their memory.
             backward: adds a loss's gradients.
             share: of the whole batch that these images are, where other processes have the rest: the loss is weighted by it, and
                 the batch is not halved, which one process cannot do by itself.
 
         Raises:
-            UserError: if memory does not suffice for single images.
+            UserError: if memory does not suffice for single images, or the network returns anything but logits.
         """
         before = [buffer.clone() for buffer in model.buffers()]
         while True:
@@ -123,7 +123,8 @@ class MicroBatches:
         backward: Callable[[Tensor], None],
         share: float,
     ) -> Outcome:
-        total, value, correct, first = len(labels), 0.0, 0, True
+        total, value, correct = len(labels), 0.0, 0
+        forget()
         for part in parts(total, self.size):
             whole = len(part) == total
             seen = views if whole else views[:, part[0] : part[-1] + 1]
@@ -132,14 +133,11 @@ class MicroBatches:
             if not whole and images.ndim == 4:
                 images = images.contiguous(memory_format=torch.channels_last)
             with autocast():
-                logits = model(images).float().unflatten(0, seen.shape[:2])
+                logits = logits_of(model(images), len(images)).float().unflatten(0, seen.shape[:2])
                 loss = consistency_loss(logits, wanted, weight=weight)
             if not whole or share < 1:
                 loss = loss * (share * len(part) / total)
             self._check()
-            if first:
-                forget()
-                first = False
             backward(loss)
             value += loss.item()
             correct += int((logits[0].argmax(1) == wanted).sum())

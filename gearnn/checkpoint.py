@@ -33,7 +33,8 @@ class Progression:
         held_out: accuracy on held-out training images before growth and after each step, where they judge it.
         elapsed: seconds of the run so far, all sessions together.
         plan: with a time budget, what the phases and the end of the run were found to take (see `gearnn.timing`).
-        allotted: with a time budget, when the phase in progress began, in seconds of the run, and how many it may take.
+        allotted: with a time budget, when the phase in progress began, in seconds of the run, how many it may take, and how many
+            it was to take at first.
         remarks: faults that the run has lived through, one sentence each, for the reader of its result.
         micro_batch: images that go through the network at a time, since memory ran out; 0: whole batches.
         rollbacks: times that training ran away and went back an epoch; each has halved the learning rate for what follows.

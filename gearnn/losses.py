@@ -5,6 +5,26 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from gearnn.errors import UserError
+
+
+def logits_of(found: object, images: int, otherwise: str = "") -> torch.Tensor:
+    """What a network returned for so many images, if that is one tensor of logits, (images, classes).
+
+    Args:
+        otherwise: what can be done besides, as the error's last words.
+
+    Raises:
+        UserError: saying what else it is.
+    """
+    if isinstance(found, torch.Tensor) and found.ndim == 2 and len(found) == images:
+        return found
+    told = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+    raise UserError(
+        f"the network returns {told} for {images} images, but a loss needs one tensor of logits (batch, classes): wrap the "
+        f"network so that its forward returns that alone{otherwise}"
+    )
+
 
 def jensen_shannon(logits: torch.Tensor) -> torch.Tensor:
     """How much the views' predictions disagree, in nats: 0 when they agree, at most log J.

@@ -108,7 +108,7 @@ def _work(
 
     if not team.leads:
         return {}
-    progression = trainer.state.progression
+    progression, trained = trainer.state.progression, trainer.elapsed()
     networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
     progress("report", 0, 3)
     patiently(lambda: save_examples(folder / "examples.npz", dataset, config), folder, progress)
@@ -128,7 +128,7 @@ def _work(
         **conditions(threads, str(device), team.size),
         "seed": config.seed,
         "seconds_total": trainer.elapsed(),
-        "time_plan": {**progression.plan, "limit": trainer.time_budget.limit} if trainer.time_budget else None,
+        "time_plan": trainer.time_budget.outcome(trainer.state, trained) if trainer.time_budget else None,
         "warnings": _remarks(trainer),
     }
     patiently(lambda: write_json(folder / "result.json", result), folder, progress)

@@ -63,21 +63,29 @@ def remaining(budget: Budget, steps: Sequence[Mapping[str, Any]]) -> Budget:
 def merged(steps: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """Several decisions as one: widths and costs from before the first to after the last, neurons and scores added up.
 
-    ``steps`` are as `gearnn.growth.GrowthDecision.to_dict` gives them, each of the network that the one before it led to; with
-    more than one they stay in the result under "steps".
+    ``steps`` are as `gearnn.growth.Growth.to_dict` gives them, each of the network that the one before it led to; with more than
+    one they stay in the result under "steps". One that did not pay was taken back: it stays there, but adds nothing.
     """
-    last = steps[-1]
-    if len(steps) == 1:
-        return dict(last)
+    taken = [step for step in steps if step.get("pays", True)]
+    if len(steps) == len(taken) == 1:
+        return dict(steps[0])
     layers: Dict[str, Dict[str, Any]] = {}
     for step in steps:
         for layer in step["layers"]:
-            found = layers.setdefault(layer["name"], {**layer, "split": 0, "new": 0, "score": 0.0, "cost": {}})
+            blank = {**layer, "after": layer["before"], "split": 0, "new": 0, "score": 0.0, "cost": {}}
+            found = layers.setdefault(layer["name"], blank)
+            if not step.get("pays", True):
+                continue
             found["after"] = layer["after"]
             for name in ("split", "new", "score"):
                 found[name] += layer[name]
             for name, value in layer["cost"].items():
                 found["cost"][name] = found["cost"].get(name, 0.0) + value
     began = {usage["name"]: usage["before"] for usage in steps[0]["budget"]}
-    budget = [{**usage, "before": began[usage["name"]]} for usage in last["budget"]]
-    return {**last, "budget": budget, "layers": list(layers.values()), "steps": [dict(step) for step in steps]}
+    last: Mapping[str, Any] = taken[-1] if taken else {**steps[0], "checks": [], "output_difference": None}
+    budget = [
+        {**usage, "before": began[usage["name"]], "after": usage["after" if taken else "before"]} for usage in last["budget"]
+    ]
+    bound = last["bound_by"] if len(taken) == len(steps) else "gain"
+    whole = {"budget": budget, "bound_by": bound, "layers": list(layers.values()), "steps": [dict(step) for step in steps]}
+    return {**last, **whole}

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from gearnn.config import Optimizer
-from gearnn.losses import consistency_loss
+from gearnn.losses import consistency_loss, logits_of
 from gearnn.training import Amp, make_optimizer
 
 
 def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, views: int = 1) -> float:
     """Peak bytes in a step of SGD with momentum on random images: weights, gradients, momentum, activations, the batch.
 
-    A step does what `gearnn.training.train_epoch` does: the gradients of the one before are freed after the forward pass.
+    A step does what `gearnn.training.train_epoch` does: the gradients of the one before are freed first.
 
     On CUDA it is the allocator's own peak. On a CPU the allocations of a step are traced and added up; what convolution libraries
     take for themselves past torch's allocator, and the process itself, are not in it.
@@ -26,6 +26,9 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
     Args:
         model: not changed.
         example_input: (B, C, H, W), whose shape and device count.
+
+    Raises:
+        UserError: if the network returns anything but logits.
     """
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, Optimizer(learning_rate=0.0), {})
@@ -34,16 +37,12 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
     images = images.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        with precision.autocast():
-            logits = model(images).float().unflatten(0, (views, batch_size))
-        loss = consistency_loss(logits, torch.arange(batch_size, device=images.device) % logits.shape[2])
         optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            logits = logits_of(model(images), len(images)).float().unflatten(0, (views, batch_size))
+        loss = consistency_loss(logits, torch.arange(batch_size, device=images.device) % logits.shape[2])
         loss.backward()
         optimizer.step()
-
-    def steps() -> None:
-        step()
-        step()  # starts with gradients there
 
     try:
         step()  # the optimizer's buffers
@@ -54,10 +53,10 @@ def measured_memory(model: nn.Module, example_input: Tensor, batch_size: int, vi
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats(images.device)
         before = torch.cuda.memory_allocated(images.device)
-        steps()
+        step()
         rise = float(torch.cuda.max_memory_allocated(images.device) - before)
     else:
-        rise = _traced_peak(steps)
+        rise = _traced_peak(step)
     kept = [*model.parameters(), *model.parameters(), *model.buffers(), images]  # parameters again for their momentum
     return rise + sum(tensor.numel() * tensor.element_size() for tensor in kept)
 

@@ -70,6 +70,7 @@ class TimeBudget:
         plan = {"fixed": fixed, "judged": [judged]}
         check_time(self.limit, self.elapsed(), stretches, reserve_of(plan))
         plan["stretches"] = {stretch.name: [stretch.least, stretch.usual] for stretch in stretches}
+        plan["prepared"] = self.elapsed()
         state.progression.plan = plan
 
     def pace(self, state: State) -> Pace:
@@ -85,7 +86,8 @@ class TimeBudget:
                 self._look_again(state)
             following = self.phases[progression.phase :]
             stretches = [Stretch(phase.name, *progression.plan["stretches"][phase.name]) for phase in following]
-            progression.allotted = {"began": self.elapsed(), "seconds": allotted(self._left(state), stretches)}
+            seconds = allotted(self._left(state), stretches)
+            progression.allotted = {"began": self.elapsed(), "seconds": seconds, "planned": seconds}
         looks = [moment for moment in LOOKS if last]
         began = progression.allotted["began"]
 
@@ -97,6 +99,19 @@ class TimeBudget:
             return by_clock(began, progression.allotted["seconds"], self.elapsed)(step)
 
         return pace
+
+    def spent(self, state: State) -> Dict[str, float]:
+        """Of the phase in progress: seconds that it was to take when it began, and those that it has taken, tests included."""
+        found = state.progression.allotted
+        if not found:
+            return {}
+        return {"planned_seconds": found.get("planned", found["seconds"]), "wall_seconds": self.elapsed() - found["began"]}
+
+    def outcome(self, state: State, trained: float) -> Dict[str, Any]:
+        """For the result: the plan, its limit, and what followed training, which ended ``trained`` seconds into the run."""
+        plan = state.progression.plan
+        end = {"planned_seconds": reserve_of(plan), "wall_seconds": self.elapsed() - trained}
+        return {**plan, "limit": self.limit, "end": end}
 
     def _left(self, state: State) -> float:
         """Seconds for what training is still to come."""

@@ -111,14 +111,12 @@ class _Step:
         self.found.append(row)
 
     def _forward(self) -> None:
-        everything = [column for columns in self.weights.values() for column in columns]
         savers = Counter(storage for kept in self.kept.values() for storage in kept)
         readers = Counter(self.storage[name] for value in self.values for name in value.inputs)
         for value in self.values:
             storage, column = self.storage[value.name], self.columns[value.name]
             self.live[column] += self.extra[value.name] + (_FLOAT if storage == value.name else 0)
-            # The gradients of the step before are there until this one's are computed.
-            self._moment((everything, _FLOAT), (self.weights.get(value.layer or "", []), _FLOAT))
+            self._moment((self.weights.get(value.layer or "", []), _FLOAT))
             for name in value.inputs:
                 source = self.storage[name]
                 readers[source] -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Tuple
 
@@ -191,6 +191,7 @@ class Trainer:
     def _grow(self, phase: Phase) -> None:
         state, progression, settings = self.state, self.state.progression, self.config.growth
         feed, seen, start = self._feed(phase), 0, time.perf_counter()
+        self._pace(phase, feed)  # with a time budget, notes what growth is to take
         # What goes through all of the data does so once more to score; other growers look at a few batches a few times.
         total = (phase.epochs + 1) * feed.steps() if find_grower(self.config.grower).passes else 3 * settings.batches
 
@@ -224,8 +225,8 @@ class Trainer:
             state.model, state.momentum = growth.model, growth.momentum
             state.newborn = growth.newborn if settings.newborn_lr != 1 else {}
             state.card = replace(state.card, widths=widths_of(state.model))
-            record = {"grower": self.config.grower, **growth.decision.to_dict(), "fixed": growth.fixed}
-            progression.steps.append({**record, "checks": [asdict(check) for check in growth.checks]})
+            progression.steps.append({"grower": self.config.grower, **growth.to_dict()})
+            progression.remarks.extend(growth.remarks)
         progression.growth = merged(progression.steps)
         self.progress(phase.name, total, total)
         self._spend(time.perf_counter() - start, seen * feed.batch_size)
@@ -267,7 +268,7 @@ class Trainer:
         whole = self._feed(phase).steps() * self.config.optimizer.batch_size
         cut = phase.kind != "grow" and bool(self.time_budget)
         record = phase_record(phase, round(progression.spent["images"] / whole, 2) if cut else phase.epochs, progression.spent)
-        progression.phases.append(record)
+        progression.phases.append({**record, **(self.time_budget.spent(state) if self.time_budget else {})})
         progression.spent, progression.allotted = {}, {}
         progression.phase, progression.epoch = progression.phase + 1, 0
         self._save()

@@ -55,8 +55,8 @@ def _measure(workload: Workload, name: str) -> float:
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, size: int) -> None:
         for views, found in batches(0, size):
-            loss = consistency_loss(model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), found)
             optimizer.zero_grad(set_to_none=True)
+            loss = consistency_loss(model(views.flatten(0, 1)).unflatten(0, views.shape[:2]), found)
             loss.backward()
             optimizer.step()
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gearnn.config import GrowthConfig
-from gearnn.errors import UserError
 from gearnn.growth.decision import GrowthDecision, Scores
 from gearnn.growth.graph import ChannelGraph, size
 from gearnn.growth.surgery import Bank, Layout, matrix_view
+from gearnn.losses import logits_of
 
 Batches = Callable[[int], Iterable[Tuple[Tensor, Tensor]]]
 """``batches(epoch)`` → pairs of normalised views (J, B, C, H, W) and labels (B,)."""
@@ -158,13 +158,11 @@ def logits(shell: nn.Module, state: Dict[str, Tensor], views: Tensor) -> Tensor:
 
 
 def _per_view(found: Any, views: Tensor) -> Tensor:
-    """Logits (J·B, K) as (J, B, K)."""
-    if not isinstance(found, Tensor):
-        raise UserError(
-            f"the network returns a {type(found).__name__}, but this grower compares one tensor of logits (batch, classes) with "
-            "labels: wrap the network so that it returns that, or grow with random or variance_transfer, which need no data"
-        )
-    return found.unflatten(0, views.shape[:2])
+    """Logits (J·B, K) as (J, B, K); values per position too, (J·B, K, …), for an objective of the user's own."""
+    images = len(views) * views.shape[1]
+    dense = isinstance(found, Tensor) and found.ndim > 2 and len(found) == images
+    otherwise = ", or grow with random, variance_transfer or net2net, which need no loss"
+    return (found if dense else logits_of(found, images, otherwise)).unflatten(0, views.shape[:2])
 
 
 def first_batches(task: Task) -> Iterator[Tuple[Tensor, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional, Tuple
 
 from gearnn.report.charts import Charts
 from gearnn.report.formats import count, duration, joules, milliseconds, percent, size, small
@@ -39,7 +39,37 @@ def time(run: Run, drawn: Charts) -> Html:
         lead,
         tag("div", *shown, class_="pair") if drawn["energy"] is not None else join(shown),
         table(head, rows) if rows else None,
+        _plan(run),
     )
+
+
+def _plan(run: Run) -> Optional[Html]:
+    """What every part of a run with a time budget was to take, and what it took."""
+    plan = run.part("time_plan")
+    limit, end = number(plan.get("limit")), mapping(plan.get("end"))
+    if limit is None:
+        return None
+    parts: List[Tuple[str, Optional[float], Optional[float]]] = [
+        ("before training", None, number(plan.get("prepared"))),
+        *((phase.name, phase.planned_seconds, phase.wall_seconds) for phase in run.phases),
+        ("measurements and report", number(end.get("planned_seconds")), number(end.get("wall_seconds"))),
+        ("whole run", limit, number(run.result.get("seconds_total"))),
+    ]
+    rows = [
+        [
+            name,
+            "–" if name == "before training" else duration(planned),
+            duration(spent),
+            percent(spent / planned) if planned and spent is not None else "–",
+        ]
+        for name, planned, spent in parts
+    ]
+    told = (
+        "Planned is what a part was to take when it began; what earlier ones took more or less had been shared out anew by then. "
+        "Spent is by the clock, with the tests after every epoch."
+    )
+    shown = table(["Part", "Planned", "Spent", "Of the plan"], rows, marked=[len(rows) - 1])
+    return join([tag("h3", "Time plan"), tag("p", told, class_="lead"), shown])
 
 
 def engine(run: Run, drawn: Charts) -> Html:

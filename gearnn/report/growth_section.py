@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, List, Mapping, Optional, Tuple
 
 from gearnn.report.charts import Charts
-from gearnn.report.formats import count, decimal, duration, percent, quantity
+from gearnn.report.formats import count, decimal, duration, percent, quantity, small
+from gearnn.report.growth_steps import steps
 from gearnn.report.markup import Content, Html, facts, table, tag
 from gearnn.report.record import Run, items, mapping, number, text
 from gearnn.report.sections import figure, section
@@ -18,6 +19,8 @@ def growth(run: Run, drawn: Charts) -> Html:
     usages = [mapping(usage) for usage in items(record.get("budget"))]
     details: List[Tuple[Content, Content]] = [("Grower", text(record.get("grower"))), ("Bound by", bound_by(bound))]
     details += [_check(mapping(check)) for check in items(record.get("checks"))]
+    changed = number(record.get("output_difference"))
+    details += [("Outputs right after growth", f"changed by {small(changed)} of the largest")] if changed is not None else []
     limit = number(run.part("time_plan").get("limit"))
     details += [("Time limit of the run", duration(limit))] if limit is not None else []
     details += [(f"Left as it was: {layer}", str(reason)) for layer, reason in mapping(record.get("fixed")).items()]
@@ -30,12 +33,16 @@ def growth(run: Run, drawn: Charts) -> Html:
         facts(details),
         figure(drawn["widths"], "no widths in result.json"),
         _table(run),
+        steps(record),
     )
 
 
 def bound_by(bound: Optional[str]) -> Optional[str]:
     """What ended growth, in words."""
-    ends = {"candidates": "the candidates: all were taken before the budget was used up"}
+    ends = {
+        "candidates": "the candidates: all were taken before the budget was used up",
+        "gain": "the gain on held-out images: the last step did not pay and was taken back",
+    }
     return ends.get(bound, f"the budget of {bound}") if bound else None
 
 

@@ -78,7 +78,7 @@ class Network:
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """What one phase took."""
+    """What one phase took; with a time budget, also what it was to take when it began, and what it took with its tests."""
 
     name: str
     kind: Optional[str]
@@ -89,6 +89,8 @@ class PhaseRecord:
     images_per_s: Optional[float]
     peak_memory_mb: Optional[float]
     joules: Optional[float]
+    planned_seconds: Optional[float] = None
+    wall_seconds: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,8 @@ def _sum(values: List[Optional[float]]) -> Optional[float]:
 
 
 def _phase(entry: Mapping[str, Any]) -> PhaseRecord:
-    numbers = ("views", "epochs", "seconds", "images", "images_per_s", "peak_memory_mb", "joules")
+    timed = ("seconds", "images_per_s", "planned_seconds", "wall_seconds")
+    numbers = ("views", "epochs", "images", "peak_memory_mb", "joules", *timed)
     return PhaseRecord(
         text(entry.get("name")) or "unnamed", text(entry.get("kind")), **{key: number(entry.get(key)) for key in numbers}
     )

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gearnn.losses import consistency_loss, jensen_shannon
+from gearnn.errors import UserError
+from gearnn.losses import consistency_loss, jensen_shannon, logits_of
 
 
 def logits_and_labels(views=4, batch=6, classes=5, scale=2.0, seed=0):
@@ -83,3 +84,12 @@ def test_gradient_is_finite_and_pulls_views_together(scale, dtype):
 def test_refuses_shapes_that_do_not_belong_together(shape, labels):
     with pytest.raises(ValueError, match="views, batch, classes"):
         consistency_loss(torch.randn(shape), torch.zeros(labels, dtype=torch.long))
+
+
+def test_logits_are_one_row_per_image():
+    logits = torch.randn(6, 3)
+    assert logits_of(logits, 6) is logits
+    with pytest.raises(UserError, match=r"a tensor of shape \(6, 3\) for 7 images.* returns that alone, or else$"):
+        logits_of(logits, 7, ", or else")
+    with pytest.raises(UserError, match="returns a dict for 6 images.* returns that alone$"):
+        logits_of({"logits": logits}, 6)

@@ -53,6 +53,18 @@ def test_steps_add_up() -> None:
     assert first == _step(8, 16, 100.0)
 
 
+def test_a_step_that_was_taken_back_adds_nothing() -> None:
+    first, second = {**_step(8, 16, 100.0), "pays": True}, {**_step(16, 24, 200.0), "pays": False}
+    found = merged([first, second])
+    assert found["layers"] == first["layers"] and found["budget"] == first["budget"] and found["bound_by"] == "gain"
+    assert found["steps"] == [first, second]
+    checked = {**first, "pays": False, "checks": [{"name": "latency"}], "output_difference": 0.5}
+    alone = merged([checked])
+    blank = {"name": "conv", "before": 8, "after": 8, "split": 0, "new": 0, "score": 0.0, "cost": {}}
+    assert alone["layers"] == [blank] and alone["budget"] == [_usage("parameters", 100.0, 100.0, 400)]
+    assert alone["checks"] == [] and alone["output_difference"] is None and alone["steps"] == [checked]
+
+
 def test_a_growth_ratio_counts_from_the_seed_network() -> None:
     taken = [{"budget": [_usage("summed widths", 352, 440, 440)]}, {"budget": [_usage("summed widths", 440, 553, 560)]}]
     budget = Budget(growth_ratio=1.5, params=10**6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Iterator
+
 import pytest
 import torch
 from torch import nn
@@ -63,11 +65,20 @@ def test_other_operations_are_accounted_for() -> None:
     assert memory_cost(model, graph, 64)(graph.widths()) == pytest.approx(measured_memory(model, EXAMPLE, 64), rel=0.02)
 
 
-def test_weights_that_outweigh_activations_are_accounted_for() -> None:
-    """Gradients of the step before are still there when the forward pass ends."""
+@pytest.fixture()
+def one_thread() -> Iterator[None]:
+    """For each thread of more, oneDNN takes buffers as large as several weights of a layer, which are not predicted."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_weights_that_outweigh_activations_are_accounted_for(one_thread: None) -> None:
+    """Weights, momentum and, when the backward pass ends, all gradients."""
     model = create_model("vgg19", 10, scaled_widths("vgg19", 1 / 4)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    example = EXAMPLE[:, :, :16, :16]
-    graph = trace_channels(model, example)
-    predicted, measured = memory_cost(model, graph, 4)(graph.widths()), measured_memory(model, example, 4)
+    graph = trace_channels(model, EXAMPLE)
+    predicted, measured = memory_cost(model, graph, 4)(graph.widths()), measured_memory(model, EXAMPLE, 4)
     assert predicted == pytest.approx(measured, rel=0.03)
-    assert predicted > 3 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    parameters = 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert 3 * parameters < predicted < 4 * parameters

@@ -200,6 +200,13 @@ def test_a_run_with_a_time_budget_takes_that_time(
     assert 76 <= progression.elapsed <= 82  # 100 s less 1.1 × (4 + 16) s, and what a few looks at the clock take
     records = {record["name"]: record for record in progression.phases}
     assert records["era"]["images"] > records["regrow"]["images"] > records["seed"]["images"]
+    planned, spent = ({name: record[key] for name, record in records.items()} for key in ("planned_seconds", "wall_seconds"))
+    assert planned["growth"] == 1.0 and planned["seed"] + planned["regrow"] + planned["era"] > 70
+    for name in ("seed", "regrow"):
+        assert spent[name] == pytest.approx(planned[name], abs=2.5)
+    assert trainer.time_budget is not None
+    outcome = trainer.time_budget.outcome(trainer.state, progression.elapsed)
+    assert outcome["limit"] == 100 and outcome["end"]["planned_seconds"] == 20.0 and outcome["end"]["wall_seconds"] < 2
     rates = [row["learning_rate"] for row in progression.metrics if row["phase"] == "era"]
     assert rates[-1] < 0.01 * max(rates)
 

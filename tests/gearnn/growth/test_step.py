@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import pytest
 import torch
@@ -94,24 +94,62 @@ def test_what_cannot_be_grown_is_an_error(images: Tensor) -> None:
         grow(frozen, [], Budget(growth_ratio=0.5))
 
 
-class Pair(nn.Module):
-    """A network with a second output."""
+def test_what_is_measured_above_its_limit_is_measured_again(
+    small_network: Make, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, limit = small_network("bottleneck"), 12 * 2**20
+    found: List[float] = [2.0 * limit, 0.9 * limit]  # another program was at work
+    monkeypatch.setattr("gearnn.budget.measured_memory", lambda *_: found.pop(0))
+    growth = grow(model, _loader(images), Budget(train_memory=str(limit)))
+    assert growth.checks[0].measured == 0.9 * limit and growth.remarks == () and not found
 
-    def __init__(self) -> None:
+
+def test_growth_that_came_to_nothing_is_remarked_on(small_network: Make, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearnn.budget.measured_memory", lambda *_: 1e12)
+    model = small_network("bottleneck")
+    growth = grow(model, _loader(images), Budget(train_memory="12MiB"))
+    assert growth.decision.widths() == trace_channels(model, images[:1]).widths()
+    assert len(growth.remarks) == 1 and "added no channels, though the prediction of training memory" in growth.remarks[0]
+
+
+class Several(nn.Module):
+    """A network that returns more than logits, or something else."""
+
+    def __init__(self, kind: str) -> None:
         super().__init__()
+        self.kind = kind
         self.first, self.second, self.classify = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor]:
-        features = self.second(self.first(images).relu()).relu().mean((2, 3))
-        return self.classify(features), features
+    def forward(self, images: Tensor) -> Any:
+        features = self.second(self.first(images).relu()).relu()
+        logits = self.classify(features.mean((2, 3)))
+        kinds = {"tuple": (logits, features), "list": [logits, features], "dict": {"logits": logits, "features": features}}
+        return {**kinds, "map": features, "flat": logits.flatten(), "none": None}[self.kind]
 
 
-@pytest.mark.parametrize("grower", ["firefly", "gradmax"])
-def test_growers_that_need_a_loss_need_logits(images: Tensor, grower: str) -> None:
+_SEVERAL = {"tuple": "a tuple", "list": "a list", "dict": "a dict", "flat": r"a tensor of shape \(64,\)", "none": "a NoneType"}
+
+
+@pytest.mark.parametrize("kind", _SEVERAL)
+def test_what_needs_a_loss_needs_logits_and_says_what_it_got(images: Tensor, kind: str) -> None:
     batches = [(images, torch.arange(len(images)) % 4)]
-    assert grow(Pair(), batches, Budget(growth_ratio=1.0), grower="random").decision.widths() == {"first": 16}
-    with pytest.raises(UserError, match=r"returns a tuple, but this grower compares one tensor of logits"):
-        grow(Pair(), batches, Budget(growth_ratio=1.0), grower=grower)
+    told = f"returns {_SEVERAL[kind]} for 16 images, but a loss needs one tensor of logits"
+    for grower in ("osg", "firefly", "gradmax"):
+        with pytest.raises(UserError, match=f"{told}.* or grow with random"):
+            grow(Several(kind), batches, Budget(growth_ratio=1.0), grower=grower)
+    for grower in ("random", "variance_transfer", "net2net"):
+        assert grow(Several(kind), batches, Budget(growth_ratio=1.0), grower=grower).decision.widths()["first"] == 16
+        with pytest.raises(UserError, match=told):  # trains it, to see what that takes
+            grow(Several(kind), batches, Budget(growth_ratio=1.0, train_memory="4MiB"), grower=grower)
+
+
+def test_values_per_position_need_an_objective_that_takes_them(images: Tensor) -> None:
+    batches, budget = [(images, torch.arange(len(images)) % 4)], Budget(growth_ratio=1.0)
+    for grower in ("osg", "firefly", "gradmax"):
+        with pytest.raises(UserError, match=r"shape \(16, 8, 28, 28\) .* or give an objective of your own"):
+            grow(Several("map"), batches, budget, grower=grower)
+        own = grow(Several("map"), batches, budget, grower=grower, objective=lambda found, labels: found.square().mean())
+        assert own.decision.widths() == {"first": 16}
 
 
 def test_a_lone_half_is_silent_and_its_pair_is_not(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Dict
 
 from gearnn.report import growth_section
 from gearnn.report.charts import draw
@@ -54,3 +54,35 @@ def test_without_growth_nothing_is_invented(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}", encoding="utf-8")
     run = read_run(tmp_path)
     assert growth_section.growth(run, draw(run)).count("ot measured") == 4
+
+
+def _stepped(result: Dict[str, Any]) -> None:
+    """Two steps, of which the second was taken back; and a layer's name that is markup."""
+    layers = [{"name": "<i>stem</i>", "before": 8, "after": 16}, {"name": "last", "before": 16, "after": 24}]
+    usage = {"name": "parameters", "unit": "", "before": 1000, "after": 2000, "limit": 2100}
+    small = {"name": "latency", "unit": "ms", "before": 0.1, "after": 0.2, "limit": 3.0}
+    first = {"layers": layers, "budget": [small, usage], "pays": True, "held_out_before": 0.5, "held_out_after": 0.56}
+    wider = [{**layers[0], "before": 16, "after": 32}, {**layers[1], "before": 24, "after": 40}]
+    second = {"layers": wider, "budget": [{**usage, "after": 4000, "limit": 4100}], "pays": False}
+    second = {**second, "held_out_before": 0.56, "held_out_after": 0.55, "gain_per_doubling": -1.02, "ended": "too <little>"}
+    result["growth"].update(steps=[{**first, "gain_per_doubling": 6.0}, second], bound_by="gain", output_difference=2.1e-7)
+
+
+def test_every_step_is_told_with_what_it_gained(make_run: MakeRun) -> None:
+    run = read_run(make_run(_stepped))
+    shown = growth_section.growth(run, draw(run)).replace("\u202f", " ")
+    table, widths = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", part) for part in shown.split("Step by step")[1].split("<details>"))
+    assert table[9:18] == ["1", "kept", "parameters: 2,000 of 2,100", "24", "40", "50.0 %", "56.0 %", "+6.0", "6.0"]
+    back = '<span class="loss">taken back</span>'
+    assert table[18:] == ["2", back, "parameters: 4,000 of 4,100", "40", "72", "56.0 %", "55.0 %", "−1.0", "-1.0"]
+    assert widths[4:] == ["&lt;i&gt;stem&lt;/i&gt;", "8", "16", "32", "last", "16", "24", "40"]
+    assert "After step 2 growth ended: too &lt;little&gt;" in shown
+    assert "the gain on held-out images: the last step did not pay" in shown and "changed by 2.1 × 10⁻⁷ of the largest" in shown
+
+
+def test_one_step_that_nobody_judged_is_not_told_twice(make_run: MakeRun) -> None:
+    run = read_run(make_run())
+    assert "Step by step" not in growth_section.growth(run, draw(run))
+    run = read_run(make_run(lambda result: result["growth"].update(pays=True, held_out_before=0.5, held_out_after="?")))
+    shown = growth_section.growth(run, draw(run))
+    assert "Step by step" in shown and shown.split("Step by step")[1].count("not measured") == 3  # after, gain, per doubling
