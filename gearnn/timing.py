@@ -86,7 +86,8 @@ class TimeBudget:
                 self._look_again(state)
             following = self.phases[progression.phase :]
             stretches = [Stretch(phase.name, *progression.plan["stretches"][phase.name]) for phase in following]
-            seconds = allotted(self._left(state), stretches)
+            grows = following[0].kind == "grow"  # which takes what it takes
+            seconds = stretches[0].usual if grows else allotted(self._left(state), stretches)
             progression.allotted = {"began": self.elapsed(), "seconds": seconds, "planned": seconds}
         looks = [moment for moment in LOOKS if last]
         began = progression.allotted["began"]
