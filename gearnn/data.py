@@ -187,7 +187,7 @@ def check_batch_size(dataset: Dataset, batch_size: int) -> None:
     if len(dataset.train) < batch_size:
         raise UserError(
             f"The training set of {dataset.name} has {len(dataset.train)} images, fewer than one batch of {batch_size}: add "
-            f"images or choose a batch size of at most {len(dataset.train)}."
+            f"images, or choose a batch size of at most {len(dataset.train)} (--optimizer.batch-size)."
         )
 
 

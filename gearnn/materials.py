@@ -96,7 +96,7 @@ def initial_widths(config: RunConfig, dataset: Dataset) -> Tuple[int, ...]:
 def work_of(config: RunConfig, dataset: Dataset, device: torch.device) -> Work:
     """What the network of a run is to do: robust training, which takes the most memory, and inference from images in [0, 1]."""
     example = _example(dataset).to(device)
-    training = (config.optimizer.batch_size, config.augmentation.views)
+    training = (config.optimizer.images_per_step, config.augmentation.views)
     threads = config.threads or torch.get_num_threads()
     return Work(example, *training, threads, lambda model: deployable(model, dataset.mean, dataset.std).to(device))
 
@@ -113,7 +113,9 @@ def feed_of(config: RunConfig, dataset: Dataset, phase: Phase, device: torch.dev
     output = {"mean": dataset.mean, "std": dataset.std, "memory_format": torch.channels_last}
     first = 1 if phase.augmented and not settings.clean_view else 0
     augmenter = augmenter_from(settings, phase.views + first, pad=pad, flip=settings.flip, **output)
-    return Feed(dataset.train, augmenter, config.optimizer.batch_size, key_of(config.seed, phase.name), device, chosen, first)
+    return Feed(
+        dataset.train, augmenter, config.optimizer.images_per_step, key_of(config.seed, phase.name), device, chosen, first
+    )
 
 
 def key_of(seed: int, name: str) -> int:

@@ -33,8 +33,8 @@ from gearnn.materials import limits_of
 from gearnn.measure import deploy, judge, median_latency, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, phases_of
-from gearnn.presets import resolved
-from gearnn.progress import Progress, no_progress
+from gearnn.presets import resolved, smaller_batch_remark, with_batch_size
+from gearnn.progress import Progress, Say, no_progress, say_nothing
 from gearnn.records import conditions, growth_summary, outcome, provenance
 from gearnn.run_facts import check_types
 from gearnn.timing_plan import Clock, stopwatch
@@ -45,10 +45,14 @@ class RunExistsError(UserError):
     """There is a run in the folder already, which was not to be continued."""
 
 
-def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
+def run(config: RunConfig, progress: Progress = no_progress, say: Say = say_nothing) -> Dict[str, Any]:
     """Train, grow, make robust, export, measure and report; everything is written to the run folder.
 
     Started by torchrun, it does its share of the training, and the first process alone writes and judges (see `distributed`).
+
+    Args:
+        progress: is told how far each part is.
+        say: is given lines for people: what will happen, what of the data is odd, what a phase came to.
 
     Returns:
         The contents of result.json: accuracies as fractions, measured on the engine; on processes but the first nothing.
@@ -68,18 +72,25 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     device = choose_device(config.device, team.local_rank, team.local_size)
     threads = set_threads(config.threads, team.local_size)
     with joined(team, device) as team, locked(config.out) if team.leads else nullcontext():
-        return _work(config, phases, device, threads, progress, clock, team)
+        return _work(config, phases, device, threads, progress, clock, team, say)
 
 
 def _work(
-    config: RunConfig, phases: List[Phase], device: torch.device, threads: int, progress: Progress, clock: Clock, team: Team
+    config: RunConfig,
+    phases: List[Phase],
+    device: torch.device,
+    threads: int,
+    progress: Progress,
+    clock: Clock,
+    team: Team,
+    say: Say,
 ) -> Dict[str, Any]:
     """The run, in a folder that no other process works in, but for those of its own team."""
     if team.leads:
         folder, config = _open_folder(config)
         remove_unfinished(folder)
     else:
-        folder, config = Path(str(config.out)), _with_data_of(config, Path(str(config.out)))
+        folder, config = Path(str(config.out)), _as_begun(config, Path(str(config.out)))
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -89,10 +100,17 @@ def _work(
         progress=progress,
         on_bad_image=config.on_bad_image,
     )
-    check_batch_size(dataset, config.optimizer.batch_size)
+    config, named = with_batch_size(config, len(dataset.train)), config.optimizer.batch_size
+    remark = smaller_batch_remark(config, len(dataset.train)) if named is None else None
+    if remark:
+        say(f"note: {remark}")
+    check_batch_size(dataset, config.optimizer.images_per_step)
+    check_team(config, team)
     _check_budget(config, dataset, phases)
     begin = Trainer.resume if team.told(b"goes on" if has_checkpoint(folder) else b"") else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress, clock, team)
+    if remark:
+        trainer.state.progression.remarks.append(remark)
     trainer.prepare()  # what is refused leaves no run behind
     if team.leads:
         write_json(folder / "config.json", to_dict(config))
@@ -164,22 +182,28 @@ def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
         raise RunExistsError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
     options = read_json(saved)
     check_types(options, saved)
+    config = _as_begun(config, folder)
     changed = differences(options, config)
     if changed:
         raise UserError(
             f"the run in {folder} was started with other options ({', '.join(changed)}): repeat those, or choose another --out"
         )
-    return folder, _with_data_of(config, folder)
+    return folder, config
 
 
-def _with_data_of(config: RunConfig, folder: Path) -> RunConfig:
-    """The data of the run that is gone on with, where none are named."""
+def _as_begun(config: RunConfig, folder: Path) -> RunConfig:
+    """The data and the batch size of the run that is gone on with, where none are named."""
     saved = folder / "config.json"
-    if config.data is not None or not config.resume or not saved.exists():
+    if not config.resume or not saved.exists():
         return config
     options = read_json(saved)
     check_types(options, saved)
-    return replace(config, data=Path(options["data"])) if options.get("data") else config
+    if config.data is None and options.get("data"):
+        config = replace(config, data=Path(options["data"]))
+    chosen = options["optimizer"].get("batch_size") if isinstance(options.get("optimizer"), dict) else None
+    if config.optimizer.batch_size is None and type(chosen) is int:
+        config = replace(config, optimizer=replace(config.optimizer, batch_size=chosen))
+    return config
 
 
 def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase]) -> None:

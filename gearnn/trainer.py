@@ -264,7 +264,7 @@ class Trainer:
         if phase.keeps:
             path = network_path(self.folder, phase.keeps)
             self._write(lambda: save_network(path, state.model, state.card))
-        whole = self._feed(phase).steps() * self.config.optimizer.batch_size
+        whole = self._feed(phase).steps() * self.config.optimizer.images_per_step
         cut = phase.kind != "grow" and bool(self.time_budget)
         record = phase_record(phase, round(progression.spent["images"] / whole, 2) if cut else phase.epochs, progression.spent)
         progression.phases.append(record)
@@ -286,7 +286,7 @@ class Trainer:
     def _halved(self, size: int) -> None:
         progression = self.state.progression
         progression.micro_batch = size
-        phase, batch_size = self.phases[progression.phase].name, self.config.optimizer.batch_size
+        phase, batch_size = self.phases[progression.phase].name, self.config.optimizer.images_per_step
         progression.remarks.append(halved_remark(phase, progression.epoch, size, batch_size))
 
     def _write(self, write: Callable[[], None]) -> None:

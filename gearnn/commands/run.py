@@ -51,17 +51,17 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0, or 130 or 143 where Ctrl-C or SIGTERM ended the run.
     """
-    from gearnn.console import console_progress
+    from gearnn.console import console_progress, say
     from gearnn.distributed import team_of
     from gearnn.pipeline import RunExistsError, run
-    from gearnn.progress import no_progress
+    from gearnn.progress import no_progress, say_nothing
     from gearnn.stopping import Stopped, stopping
 
     continued = f"gearnn {name} {' '.join(map(shlex.quote, (*arguments, *(() if options.config.resume else ('--resume',)))))}"
     try:
         shows = team_of(os.environ).leads  # of several processes, the first speaks for all
         with console_progress() if shows else nullcontext(no_progress) as shown, stopping(shown) as progress:
-            result = run(options.config, progress)
+            result = run(options.config, progress, say if shows else say_nothing)
     except RunExistsError as error:
         folder = error.args[0].split(": ")[0]
         raise UserError(f"{folder}: continue it with `{continued}`, or choose another --out") from error

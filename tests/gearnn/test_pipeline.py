@@ -132,3 +132,27 @@ def test_without_growth_the_network_has_its_final_size_from_the_start(
     assert result["networks"][-1]["macs"] > 100_000
     assert (out / "model.onnx").read_bytes() == (out / "networks" / f"{names[-1]}.onnx").read_bytes()
     assert "not grown" in (out / "report.html").read_text()
+
+
+def test_few_images_are_trained_in_smaller_batches_and_it_is_said(
+    npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, options = tmp_path / "run", ["--limit-train", "60", "--epochs.seed", "1", "--epochs.era", "1", "--epochs.regrow", "1"]
+    arguments = [word for word in _arguments(npz, out, *options) if word not in ("--optimizer.batch-size", "32")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    remark = "Batches of 16 images instead of 128, since there are only 60 to train on (3 steps an epoch)"
+    assert f"note: {remark}" in shown.err
+    assert json.loads((out / "config.json").read_text())["optimizer"]["batch_size"] == 16
+    result = json.loads((out / "result.json").read_text())
+    assert any(warning.startswith(remark) for warning in result["warnings"])
+    assert [phase["images"] for phase in result["phases"] if phase["name"] == "era"] == [48]
+    assert main([*arguments, "--resume"]) == 0
+    assert [warning for warning in json.loads((out / "result.json").read_text())["warnings"] if "Batches" in warning] == [
+        warning for warning in result["warnings"] if "Batches" in warning
+    ]
+
+    capsys.readouterr()
+    few = [word if word != "60" else "12" for word in arguments]
+    assert main([*few, "--out", str(tmp_path / "few")]) == 2
+    assert "--optimizer.batch-size" in capsys.readouterr().err
