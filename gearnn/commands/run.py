@@ -53,8 +53,9 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
     """
     from gearnn.console import console_progress, say
     from gearnn.distributed import team_of
-    from gearnn.pipeline import RunExistsError, run
+    from gearnn.pipeline import run
     from gearnn.progress import no_progress, say_nothing
+    from gearnn.run_folder import RunExistsError
     from gearnn.stopping import Stopped, stopping
 
     continued = f"gearnn {name} {' '.join(map(shlex.quote, (*arguments, *(() if options.config.resume else ('--resume',)))))}"

@@ -8,6 +8,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gearnn.cli import main
 from gearnn.data import Dataset
@@ -108,6 +109,37 @@ def test_gearnn_1_on_the_other_networks(arch: str, shots: int, grower: str, npz:
     assert result["params_final"] > result["params_seed"]
     assert result["growth"]["budget"][0]["before"] < result["growth"]["budget"][0]["after"]
     assert (out / "report.html").exists()
+
+
+def test_a_run_says_what_it_will_do_what_it_skipped_and_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    generator = np.random.default_rng(0)
+    for kind, level in (("dark", 40), ("light", 200)):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for number in range(24):
+            pixels = np.uint8(level + generator.integers(0, 40, (16, 16, 3)))
+            Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{number:02}.png")
+    (tmp_path / "photos" / "dark" / "broken.png").write_bytes(b"")
+    epochs = ["--epochs.seed", "1", "--epochs.regrow", "1", "--epochs.era", "2"]
+    arguments = ["run", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--seed-width", "0.0625", *epochs]
+    assert main([*arguments, "--budget.growth-ratio", "0.5", "--threads", "1"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    assert lines[0].startswith("vgg19: seed (1 epoch), growth, regrow (1 epoch), era (2 epochs on augmented images); then export")
+    skipped = "1 of 49 files was skipped: photos/dark/broken.png (empty file)"
+    read = next(place for place, line in enumerate(lines) if line.startswith("reading images: 49/49"))
+    assert lines[read + 1] == f"note: {skipped}"
+    assert sum(line.startswith("preparing the first step; ") for line in lines) == 1
+    for name, end in (("seed", "1 epoch"), ("regrow", "1 epoch"), ("era", "2 epochs")):
+        assert [line for line in lines if line.startswith(f"{name}: right on ") and line.endswith(f" after {end}")], name
+    assert any(line.startswith("growth: the network now has ") for line in lines)
+    assert f"Note: {skipped}" in shown.out
+    assert "Peak memory" not in shown.out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["warnings"][0] == skipped
+    assert result["footnotes"] == ["Peak memory on a CPU is that of the whole process, data included."]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count(skipped) == 1
+    assert "Peak memory on a CPU" in page
 
 
 def test_a_time_too_short_is_refused_and_leaves_no_run(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
