@@ -6,9 +6,9 @@ import os
 import shlex
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, TypeVar
 
 import tyro
 from typing_extensions import Annotated
@@ -31,7 +31,7 @@ class RunArguments:
 
       gearnn run --data cifar10/ --limit-train 10000 --arch vgg19 --budget.params 400000 --baseline
 
-      gearnn run --data photos/ --arch mobilenet_v1 --preset quick --out runs/photos --resume
+      gearnn run --resume --out runs/photos
     """
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
@@ -39,10 +39,25 @@ class RunArguments:
     """Print result.json on standard output."""
 
 
+T = TypeVar("T", bound=RunArguments)
+
+
 def main(arguments: List[str]) -> int:
     """Run the main job; the preset's values stand wherever no option overrides them."""
-    chosen = preset(preset_in(arguments, "default"))
-    return execute(parse(RunArguments, arguments, "run", RunArguments(chosen)), "run", arguments)
+    options = RunArguments(preset(preset_in(arguments, "default")))
+    return execute(chosen(options, arguments, "run"), "run", arguments)
+
+
+def chosen(defaults: T, arguments: List[str], command: str) -> T:
+    """The options of a run; of one that is gone on with, what is not named is as it was begun."""
+    options = parse(type(defaults), arguments, command, defaults)
+    out = resolved(options.config).out
+    if not options.config.resume or out is None or not (out / "config.json").is_file():
+        return options
+    from gearnn.run_folder import config_of
+
+    begun = replace(config_of(out), out=options.config.out)
+    return parse(type(defaults), arguments, command, replace(defaults, config=begun))
 
 
 def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
