@@ -20,6 +20,7 @@ from gearnn.models import create_model, deployable, scaled_widths
 from gearnn.models.layers import pass_on
 from gearnn.network import Card
 from gearnn.phases import Phase
+from gearnn.progress import Progress, no_progress
 from gearnn.training import Feed
 
 WIDEST = 2.0
@@ -54,7 +55,9 @@ def untrained(card: Card, key: int, init: str = "he") -> nn.Module:
     return model
 
 
-def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[ChannelGraph, Tuple[Constraint, ...]]:
+def limits_of(
+    config: RunConfig, dataset: Dataset, model: nn.Module, progress: Progress = no_progress
+) -> Tuple[ChannelGraph, Tuple[Constraint, ...]]:
     """The channels of a network and the limits that the budget sets on them; training memory is that of robust phases.
 
     Raises:
@@ -63,7 +66,8 @@ def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[Ch
     work = work_of(config, dataset, torch.device("cpu"))
     graph = trace_channels(model, work.example_input)
     offered = find_grower(config.grower).offered(graph, config.growth)
-    return graph, constraints(config.budget, model, graph, work, largest_widths(graph, offered, config.growth.round_to))
+    largest = largest_widths(graph, offered, config.growth.round_to)
+    return graph, constraints(config.budget, model, graph, work, largest, progress)
 
 
 def initial_widths(config: RunConfig, dataset: Dataset) -> Tuple[int, ...]:

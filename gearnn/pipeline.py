@@ -15,7 +15,7 @@ import torch
 
 from gearnn.accumulation import is_out_of_memory
 from gearnn.augmentations import augmenter_from
-from gearnn.budget import check_reach, toward
+from gearnn.budget import check_present_latency, check_reach, toward
 from gearnn.checkpoint import Progression, has_checkpoint, network_path
 from gearnn.config import RunConfig, check, to_dict
 from gearnn.data import Dataset, check_batch_size, load_data, skipped_note
@@ -28,7 +28,7 @@ from gearnn.examples import save_examples
 from gearnn.files import write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
-from gearnn.materials import limits_of
+from gearnn.materials import limits_of, work_of
 from gearnn.measure import deploy, judge, median_latency, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, outline, phases_of
@@ -107,7 +107,7 @@ def _work(
         say(f"note: {remark}")
     check_batch_size(dataset, config.optimizer.images_per_step)
     check_team(config, team)
-    _check_budget(config, dataset, phases)
+    _check_budget(config, dataset, phases, progress)
     begin = Trainer.resume if team.told(b"goes on" if has_checkpoint(folder) else b"") else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress, clock, team)
     trainer.say = say
@@ -174,14 +174,15 @@ def _final(phases: List[Phase]) -> str:
     return [str(phase.keeps) for phase in phases if phase.keeps and phase.kind != "fresh"][-1]
 
 
-def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase]) -> None:
+def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase], progress: Progress) -> None:
     """Refuse a budget out of reach of the first growth step now, not after the seed network has been trained."""
     first = next((phase for phase in phases if phase.kind == "grow"), None)
     if first is None:
         return
     widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
     seed = create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
-    graph, limits = limits_of(config, dataset, seed)
+    check_present_latency(config.budget, seed, work_of(config, dataset, torch.device("cpu")))
+    graph, limits = limits_of(config, dataset, seed, progress)
     limits = tuple(toward(limit, graph, first.fraction) for limit in limits)
     check_reach(graph, limits, find_grower(config.grower).offered(graph, config.growth), config.growth.round_to)
 
