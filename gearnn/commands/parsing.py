@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import json
+import re
 from typing import Any, Iterator, List, Optional, Sequence, Type, TypeVar
 
 import tyro
@@ -21,8 +22,8 @@ def parse(form: Type[T], arguments: List[str], command: str, default: Optional[T
     Raises:
         UserError: for an option that there is not.
     """
-    # Given as it is: a parsed docstring would lose its examples.
-    description = inspect.cleandoc(form.__doc__ or "")
+    # Given as it is: a parsed docstring would lose its examples. tyro doubles a blank line before what is indented.
+    description = re.sub(r"\n\n(?= )", "\n", inspect.cleandoc(form.__doc__ or ""))
     start = tyro.MISSING_NONPROP if default is None else default
     options, unknown = tyro.cli(
         form, args=arguments, default=start, prog=f"gearnn {command}", description=description, return_unknown_args=True

@@ -32,3 +32,15 @@ def test_an_unknown_option_gets_one_sentence_with_a_suggestion(
 def test_a_group_lists_its_options(capsys: pytest.CaptureFixture) -> None:
     assert main(["run", "--epochs", "3"]) == 2
     assert "did you mean --epochs.seed or --epochs.regrow or --epochs.era or " in capsys.readouterr().err
+
+
+def test_examples_of_help_stand_close_together(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    first = lines.index("Examples:")
+    assert [line.split(" photos")[0] for line in lines[first + 1 : first + 3]] == [
+        "  gearnn predict",
+        "  gearnn predict runs/demo",
+    ]
+    assert ["", ""] not in [lines[place : place + 2] for place in range(len(lines))]
