@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Sequence, Set, Tuple, Union
 
@@ -41,6 +41,7 @@ class Bundle:
         default: the precision to use unless told otherwise.
         precisions: facts for each precision, such as "file", "ready", "reason", "clean_accuracy", "robust_accuracy".
         checksums: SHA-256 of each file.
+        origin: what a person named: the folder, or the zip that is unpacked there.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Bundle:
     default: str
     precisions: Dict[str, Dict[str, Any]]
     checksums: Dict[str, str]
+    origin: Path = Path()
 
     def model(self, precision: str = "auto") -> Path:
         """The ONNX file of a precision, its checksum compared.
@@ -59,9 +61,11 @@ class Bundle:
             EngineError: if the bundle lacks that precision, or the file is not what it was.
         """
         name = self.default if precision == "auto" else precision
+        if name not in PRECISIONS:
+            raise EngineError(f"there is no precision {name!r}: choose {' or '.join(self.precisions)}, which {self.origin} holds")
         if name not in self.precisions:
             raise EngineError(
-                f"{self.folder} holds no network at {name}: choose {' or '.join(self.precisions)}, or bundle it again with "
+                f"{self.origin} holds no network at {name}: choose {' or '.join(self.precisions)}, or bundle it again with "
                 f"--precisions {' '.join([*self.precisions, name])}"
             )
         return self.checked(str(self.precisions[name]["file"]))
@@ -73,7 +77,9 @@ class Bundle:
         found = sha256_of(path)
         if found != self.checksums.get(name):
             wanted = self.checksums.get(name, "none")
-            raise EngineError(f"{path} has another checksum ({found[:12]}…) than {INDEX} says ({wanted[:12]}…): copy it again")
+            raise EngineError(
+                f"{self.origin / name} has another checksum ({found[:12]}…) than {INDEX} says ({wanted[:12]}…): copy it again"
+            )
         return path
 
 
@@ -83,6 +89,30 @@ def is_bundle(path: Union[str, Path]) -> bool:
     if path.is_dir():
         return (path / INDEX).is_file()
     return path.suffix == ".zip" and path.is_file()
+
+
+def check_free(out: Union[str, Path], overwrite: bool = False) -> None:
+    """Do nothing if a bundle may be written to ``out``: there is nothing yet, or with ``overwrite`` a bundle.
+
+    Raises:
+        EngineError: saying what is there.
+    """
+    out = Path(out)
+    if not out.exists():
+        return
+    if not is_bundle(out) or (out.is_file() and not _has_index(out)):
+        raise EngineError(f"{out} exists and is no bundle: choose another --out, or remove it")
+    if not overwrite:
+        raise EngineError(f"there is a bundle {out} already: replace it with --overwrite, or choose another --out")
+
+
+def _has_index(path: Path) -> bool:
+    """Whether a zip file has a bundle's index in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return INDEX in archive.namelist()
+    except Exception:  # zipfile and struct have many words for damage
+        return False
 
 
 def write_bundle(
@@ -111,8 +141,7 @@ def write_bundle(
     out = Path(out)
     if default not in models:
         raise EngineError(f"the bundle's default precision {default} is not among its networks ({', '.join(models)})")
-    if out.exists() and not is_bundle(out):
-        raise EngineError(f"{out} exists and is no bundle: choose another --out, or remove it")
+    check_free(out, overwrite=True)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=str(out.parent), prefix=f".{out.name}.") as made:
@@ -174,7 +203,7 @@ def open_bundle(path: Union[str, Path]) -> Iterator[Bundle]:
         return
     with tempfile.TemporaryDirectory(prefix="gearnn-bundle-") as folder:
         _unpack(path, Path(folder))
-        yield read_bundle(Path(folder))
+        yield replace(read_bundle(Path(folder)), origin=path)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -217,7 +246,7 @@ def _parse(folder: Path, content: Any) -> Bundle:
         raise ValueError("its classes are not what they must be")
     if type(size) is not int or not 1 <= size <= 1 << 14 or type(channels) is not int or channels not in (1, 3):
         raise ValueError("its input is not what it must be")
-    return Bundle(folder, content["name"], classes, channels, size, content["default"], precisions, checksums)
+    return Bundle(folder, content["name"], classes, channels, size, content["default"], precisions, checksums, folder)
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -15,6 +15,7 @@ from gearnn.engine.errors import EngineError
 from gearnn.engine.images import UnreadableImageError, fit_array, read_image
 from gearnn.engine.json_text import parse_json
 from gearnn.engine.manifest import manifest_path, read_manifest
+from gearnn.engine.places import network_at
 from gearnn.engine.runtimes import Runtime, load_runtime
 
 Picture = Union[str, Path, np.ndarray]
@@ -140,7 +141,7 @@ def load(path: Union[str, Path], precision: str = "auto", runtime: str = "auto",
             return Classifier(loaded, bundle.classes, stack.pop_all())
         if precision != "auto":
             raise EngineError(f"{path} is not a bundle, so it has one precision only: leave out the precision")
-        model = path / "model.onnx" if path.is_dir() else path
+        model = network_at(path, "a bundle, a run folder, an .onnx file or an engine")
         loaded = stack.enter_context(load_runtime(model, runtime, threads))
         return Classifier(loaded, _labels(loaded), stack.pop_all())
 

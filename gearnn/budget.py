@@ -15,6 +15,7 @@ from gearnn.engine.export import export_onnx
 from gearnn.errors import UserError
 from gearnn.growth.graph import ChannelGraph, ChannelGroup
 from gearnn.latency import latency_cost, measure_latency, recalibrated
+from gearnn.progress import Progress, no_progress
 from gearnn.step_memory import measured_memory
 from gearnn.train_memory import memory_cost
 
@@ -72,8 +73,30 @@ class Constraint:
         return f"{value:.3g} ms" if self.unit == "ms" else f"{value:,.0f}"
 
 
+def check_present_latency(budget: Budget, model: nn.Module, work: Work) -> None:
+    """Refuse a latency that the network has not even as it is: measured in seconds, where profiling its layers takes a minute.
+
+    Raises:
+        UserError: with the latency that was measured.
+        EngineError: if the network cannot be exported.
+    """
+    if budget.latency_ms is None:
+        return
+    present = measure_latency(work.deploy(model), work.shape(), work.threads)
+    if present >= budget.latency_ms:
+        raise UserError(
+            f"a budget of {budget.latency_ms:.3g} ms (latency) buys no growth: the network has {present:.3g} ms before it grows, "
+            "measured on its engine here; raise --budget.latency-ms or start from a smaller network (--seed-width)"
+        )
+
+
 def constraints(
-    budget: Budget, model: nn.Module, graph: ChannelGraph, work: Work, largest: Mapping[str, int]
+    budget: Budget,
+    model: nn.Module,
+    graph: ChannelGraph,
+    work: Work,
+    largest: Mapping[str, int],
+    progress: Progress = no_progress,
 ) -> Tuple[Constraint, ...]:
     """The limits that a budget sets on the widths; a time limit is not one of them.
 
@@ -102,7 +125,9 @@ def constraints(
         memory: Measure = lambda grown: measured_memory(grown, work.example_input, work.batch_size, work.views)  # noqa: E731
         found.append(Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory", memory))
     if budget.latency_ms is not None:
-        cost = latency_cost(graph, model, work.shape(), threads=work.threads, largest=largest, deploy=work.deploy)
+        cost = latency_cost(
+            graph, model, work.shape(), threads=work.threads, largest=largest, deploy=work.deploy, progress=progress
+        )
         latency: Measure = lambda grown: measure_latency(work.deploy(grown), work.shape(), work.threads)  # noqa: E731
         found.append(Constraint("latency", "ms", cost, budget.latency_ms, "--budget.latency-ms", latency))
     if not found:

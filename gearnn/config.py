@@ -15,6 +15,9 @@ from gearnn.quantities import parse_bytes, parse_count, parse_duration
 # The growth ratios of the paper on CIFAR-10 (GEARnn, arXiv 2410.07691).
 PAPER_GROWTH_RATIO = {"mobilenet_v1": 1.8, "vgg19": 0.9, "resnet18": 0.6}
 
+# Images per step, where none are named: what docs/evidence.md was measured with, and how far fewer images lower it.
+LARGEST_BATCH, SMALLEST_BATCH, STEPS_PER_EPOCH = 128, 16, 8
+
 Method = Literal["gearnn-2", "gearnn-1", "fixed"]
 
 
@@ -110,7 +113,9 @@ class Optimizer:
     """Nesterov SGD; or Muon for convolutions, which orthogonalises their updates, and SGD for the rest (docs/schedules.md)."""
     schedule: Literal["phase", "hold"] = "phase"
     """phase: the rate falls to 0 along a cosine in every phase. hold: it stays up after one warm-up, and falls in the last."""
-    batch_size: int = 128
+    batch_size: Optional[int] = None
+    """Images per step; by default 128 (64 for the demo preset), and on fewer than eight times as many images a smaller power of
+    two, from 16 on, so that an epoch has some steps."""
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -120,6 +125,11 @@ class Optimizer:
     """Linear warm-up at the start of each phase; with --optimizer.schedule hold, of the first one."""
     consistency: float = 12.0
     """Weight of the Jensen-Shannon term."""
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch size; where none is chosen yet, the largest that would be."""
+        return LARGEST_BATCH if self.batch_size is None else self.batch_size
 
 
 @dataclass(frozen=True)
@@ -216,6 +226,15 @@ def limits_widths(budget: Budget, without: Tuple[str, ...] = ()) -> bool:
     return any(getattr(budget, name) is not None for name in names if name not in without)
 
 
+def fitting_batch(images: int, largest: int = LARGEST_BATCH) -> int:
+    """Images per step for a training set: ``largest``, or the largest power of two that gives 8 steps an epoch, but at least 16.
+
+    Fewer than 128 images have fewer steps; whether one batch can be filled is for others to check.
+    """
+    most = max(SMALLEST_BATCH, images // STEPS_PER_EPOCH)
+    return min(largest, 1 << (most.bit_length() - 1))
+
+
 def check(config: RunConfig) -> None:
     """Refuse numbers that make no sense, by the name of their option.
 
@@ -228,7 +247,7 @@ def check(config: RunConfig) -> None:
         ("--max-rollbacks", config.max_rollbacks, config.max_rollbacks >= 0, "0 or more"),
         ("--shots", config.shots, config.shots == "auto" or 1 <= config.shots <= 16, "from 1 to 16, or auto"),
         ("--seed-width", config.seed_width, 0 < config.seed_width <= 1, "above 0 and at most 1"),
-        ("--optimizer.batch-size", optimizer.batch_size, optimizer.batch_size >= 2, "at least 2"),
+        ("--optimizer.batch-size", optimizer.batch_size, optimizer.images_per_step >= 2, "at least 2"),
         ("--optimizer.learning-rate", optimizer.learning_rate, optimizer.learning_rate > 0, "above 0"),
         ("--optimizer.momentum", optimizer.momentum, 0 <= optimizer.momentum < 1, "from 0 to below 1"),
         ("--optimizer.weight-decay", optimizer.weight_decay, optimizer.weight_decay >= 0, "0 or more"),

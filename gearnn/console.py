@@ -42,6 +42,11 @@ def console_progress() -> Iterator[Progress]:
         yield show
 
 
+def say(line: str) -> None:
+    """A line on standard error; above the bars, where there are any."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class _Lines:
     """One line when a task begins, one every ten seconds, and one when it ends."""
 

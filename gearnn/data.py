@@ -52,6 +52,7 @@ class Dataset:
         train, test: the two parts, with images of one shape.
         mean, std: per channel, over all pixels of the training images scaled to [0, 1]; std is at least 1/255.
         notes: what a person should know, such as unreadable files, conversions, a split that was made.
+        skipped: the unreadable files among all, each with the reason.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     mean: Tuple[float, ...]
     std: Tuple[float, ...]
     notes: Tuple[str, ...] = ()
+    skipped: Tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -154,7 +156,7 @@ def _load(
     test = limited(test, classes, limit_test, "limit_test", seed, LIMIT_TEST, notes)
 
     stored = store([train.images, test.images], image_size, memory_limit_mb, cache_dir, progress)
-    train_labels, test_labels = _readable_labels(source, train, test, stored, notes, on_bad_image)
+    train_labels, test_labels, skipped = _readable_labels(source, train, test, stored, notes, on_bad_image)
     _check_classes(source, classes, train_labels, test_labels)
     train_images, test_images = stored.images
     bad = {row for row, _ in stored.outcome.unreadable}
@@ -173,6 +175,7 @@ def _load(
         mean=mean,
         std=std,
         notes=tuple(one_line(note) for note in notes),
+        skipped=tuple(map(one_line, skipped)),
     )
 
 
@@ -187,8 +190,13 @@ def check_batch_size(dataset: Dataset, batch_size: int) -> None:
     if len(dataset.train) < batch_size:
         raise UserError(
             f"The training set of {dataset.name} has {len(dataset.train)} images, fewer than one batch of {batch_size}: add "
-            f"images or choose a batch size of at most {len(dataset.train)}."
+            f"images, or choose a batch size of at most {len(dataset.train)} (--optimizer.batch-size)."
         )
+
+
+def skipped_note(skipped: Sequence[str], total: int, most: int = 5) -> str:
+    """One sentence on unreadable files, of which ``most`` are named."""
+    return f"{len(skipped)} of {total} files {'was' if len(skipped) == 1 else 'were'} skipped: {listed(list(skipped), most=most)}"
 
 
 def _check_options(
@@ -267,11 +275,12 @@ def limited(
 
 def _readable_labels(
     source: Source, train: Part, test: Part, stored: Stored, notes: List[str], on_bad_image: str
-) -> Tuple[np.ndarray, np.ndarray]:
-    """The labels without those of unreadable files, which are named in the notes, or in the error if they are many."""
+) -> Tuple[np.ndarray, np.ndarray, List[str]]:
+    """The labels without those of unreadable files, and these files, which are named in the notes, or in the error if they are
+    many."""
     unreadable = stored.outcome.unreadable
     if not unreadable:
-        return train.labels, test.labels
+        return train.labels, test.labels, []
     total = len(train) + len(test)
     paths = [path for part in (train, test) for path in part.images]
     names = [f"{short(paths[row])} ({reason})" for row, reason in unreadable]
@@ -285,8 +294,7 @@ def _readable_labels(
             f"{len(unreadable)} of the {total} image files of '{source.name}' ({source.description}) cannot be read: repair or "
             f"remove {listed(names)}."
         )
-    files = "1 unreadable file was" if len(unreadable) == 1 else f"{len(unreadable)} unreadable files were"
-    notes.append(f"{files} skipped: {listed(names, most=len(names))}")
+    notes.append(skipped_note(names, total, most=len(names)))
     keep = np.ones(total, dtype=bool)
     keep[[row for row, _ in unreadable]] = False
-    return train.labels[keep[: len(train)]], test.labels[keep[len(train) :]]
+    return train.labels[keep[: len(train)]], test.labels[keep[len(train) :]], names

@@ -167,9 +167,9 @@ def check_team(config: RunConfig, team: Team) -> None:
     ):
         if given:
             raise UserError(f"{option} does not go with several processes, since {why}: leave it out, or start one process")
-    if config.optimizer.batch_size < 2 * team.size:
+    if config.optimizer.images_per_step < 2 * team.size:
         raise UserError(
-            f"a batch of {config.optimizer.batch_size} images is too small for {team.size} processes: raise "
+            f"a batch of {config.optimizer.images_per_step} images is too small for {team.size} processes: raise "
             f"--optimizer.batch-size to at least {2 * team.size}, or start fewer"
         )
 

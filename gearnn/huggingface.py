@@ -17,7 +17,7 @@ from gearnn.errors import UserError
 from gearnn.files import read_json, write_json, write_text
 from gearnn.model_card import model_card
 from gearnn.network import Card, load_network
-from gearnn.run_facts import check_result
+from gearnn.run_facts import check_finished, check_result
 
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 _TYPE = "gearnn"
@@ -38,6 +38,7 @@ def write_huggingface(run: Path, out: Path) -> Dict[str, Any]:
     Raises:
         UserError: if the run is not finished or damaged, ``out`` holds something else, or it cannot be written.
     """
+    check_finished(run)
     result = read_json(run / "result.json")
     check_result(result, run / "result.json")
     _, card = load_network(run / WEIGHTS)  # so that nothing damaged is handed on

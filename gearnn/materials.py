@@ -20,6 +20,7 @@ from gearnn.models import create_model, deployable, scaled_widths
 from gearnn.models.layers import pass_on
 from gearnn.network import Card
 from gearnn.phases import Phase
+from gearnn.progress import Progress, no_progress
 from gearnn.training import Feed
 
 WIDEST = 2.0
@@ -54,7 +55,9 @@ def untrained(card: Card, key: int, init: str = "he") -> nn.Module:
     return model
 
 
-def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[ChannelGraph, Tuple[Constraint, ...]]:
+def limits_of(
+    config: RunConfig, dataset: Dataset, model: nn.Module, progress: Progress = no_progress
+) -> Tuple[ChannelGraph, Tuple[Constraint, ...]]:
     """The channels of a network and the limits that the budget sets on them; training memory is that of robust phases.
 
     Raises:
@@ -63,7 +66,8 @@ def limits_of(config: RunConfig, dataset: Dataset, model: nn.Module) -> Tuple[Ch
     work = work_of(config, dataset, torch.device("cpu"))
     graph = trace_channels(model, work.example_input)
     offered = find_grower(config.grower).offered(graph, config.growth)
-    return graph, constraints(config.budget, model, graph, work, largest_widths(graph, offered, config.growth.round_to))
+    largest = largest_widths(graph, offered, config.growth.round_to)
+    return graph, constraints(config.budget, model, graph, work, largest, progress)
 
 
 def initial_widths(config: RunConfig, dataset: Dataset) -> Tuple[int, ...]:
@@ -96,7 +100,7 @@ def initial_widths(config: RunConfig, dataset: Dataset) -> Tuple[int, ...]:
 def work_of(config: RunConfig, dataset: Dataset, device: torch.device) -> Work:
     """What the network of a run is to do: robust training, which takes the most memory, and inference from images in [0, 1]."""
     example = _example(dataset).to(device)
-    training = (config.optimizer.batch_size, config.augmentation.views)
+    training = (config.optimizer.images_per_step, config.augmentation.views)
     threads = config.threads or torch.get_num_threads()
     return Work(example, *training, threads, lambda model: deployable(model, dataset.mean, dataset.std).to(device))
 
@@ -113,7 +117,9 @@ def feed_of(config: RunConfig, dataset: Dataset, phase: Phase, device: torch.dev
     output = {"mean": dataset.mean, "std": dataset.std, "memory_format": torch.channels_last}
     first = 1 if phase.augmented and not settings.clean_view else 0
     augmenter = augmenter_from(settings, phase.views + first, pad=pad, flip=settings.flip, **output)
-    return Feed(dataset.train, augmenter, config.optimizer.batch_size, key_of(config.seed, phase.name), device, chosen, first)
+    return Feed(
+        dataset.train, augmenter, config.optimizer.images_per_step, key_of(config.seed, phase.name), device, chosen, first
+    )
 
 
 def key_of(seed: int, name: str) -> int:

@@ -129,3 +129,14 @@ def _scheduled(phases: List[Phase], config: RunConfig) -> List[Phase]:
         return phases
     trained = [index for index, phase in enumerate(phases) if phase.kind == "train"]
     return [replace(phase, course=Course(i == trained[0], i == trained[-1])) for i, phase in enumerate(phases)]
+
+
+def outline(phases: List[Phase], by_the_clock: bool = False) -> str:
+    """The phases in a line for people: names, and epochs where the clock does not decide them."""
+    parts = []
+    for phase in phases:
+        epochs = f"{phase.epochs} epoch{'s' if phase.epochs != 1 else ''}"
+        how = " on augmented images" if phase.augmented and phase.kind != "grow" else ""
+        shown = phase.kind != "grow" and not by_the_clock
+        parts.append(f"{phase.name} ({epochs}{how})" if shown else phase.name)
+    return ", ".join(parts)

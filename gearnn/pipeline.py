@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -16,39 +15,41 @@ import torch
 
 from gearnn.accumulation import is_out_of_memory
 from gearnn.augmentations import augmenter_from
-from gearnn.budget import check_reach, toward
+from gearnn.budget import check_present_latency, check_reach, toward
 from gearnn.checkpoint import Progression, has_checkpoint, network_path
-from gearnn.config import RunConfig, check, differences, to_dict
-from gearnn.data import Dataset, check_batch_size, load_data
+from gearnn.config import RunConfig, check, to_dict
+from gearnn.data import Dataset, check_batch_size, load_data, skipped_note
 from gearnn.device import choose_device, set_threads
 from gearnn.disk import patiently
 from gearnn.distributed import Team, check_team, joined, team_of
 from gearnn.engine.files import remove_unfinished, write_bytes
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
-from gearnn.files import read_json, write_json
+from gearnn.files import write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
-from gearnn.materials import limits_of
+from gearnn.materials import limits_of, work_of
 from gearnn.measure import deploy, judge, median_latency, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
-from gearnn.phases import Phase, phases_of
-from gearnn.presets import resolved
-from gearnn.progress import Progress, no_progress
+from gearnn.phases import Phase, outline, phases_of
+from gearnn.presets import resolved, smaller_batch_remark, with_batch_size
+from gearnn.progress import Progress, Say, no_progress, say_nothing
 from gearnn.records import conditions, growth_summary, outcome, provenance
-from gearnn.run_facts import check_types
+from gearnn.run_folder import as_begun, open_folder
 from gearnn.timing_plan import Clock, stopwatch
 from gearnn.trainer import Trainer
 
-
-class RunExistsError(UserError):
-    """There is a run in the folder already, which was not to be continued."""
+PEAK_MEMORY = "Peak memory on a CPU is that of the whole process, data included."
 
 
-def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
+def run(config: RunConfig, progress: Progress = no_progress, say: Say = say_nothing) -> Dict[str, Any]:
     """Train, grow, make robust, export, measure and report; everything is written to the run folder.
 
     Started by torchrun, it does its share of the training, and the first process alone writes and judges (see `distributed`).
+
+    Args:
+        progress: is told how far each part is.
+        say: is given lines for people: what will happen, what of the data is odd, what a phase came to.
 
     Returns:
         The contents of result.json: accuracies as fractions, measured on the engine; on processes but the first nothing.
@@ -68,18 +69,26 @@ def run(config: RunConfig, progress: Progress = no_progress) -> Dict[str, Any]:
     device = choose_device(config.device, team.local_rank, team.local_size)
     threads = set_threads(config.threads, team.local_size)
     with joined(team, device) as team, locked(config.out) if team.leads else nullcontext():
-        return _work(config, phases, device, threads, progress, clock, team)
+        return _work(config, phases, device, threads, progress, clock, team, say)
 
 
 def _work(
-    config: RunConfig, phases: List[Phase], device: torch.device, threads: int, progress: Progress, clock: Clock, team: Team
+    config: RunConfig,
+    phases: List[Phase],
+    device: torch.device,
+    threads: int,
+    progress: Progress,
+    clock: Clock,
+    team: Team,
+    say: Say,
 ) -> Dict[str, Any]:
     """The run, in a folder that no other process works in, but for those of its own team."""
     if team.leads:
-        folder, config = _open_folder(config)
+        folder, config = open_folder(config)
         remove_unfinished(folder)
     else:
-        folder, config = Path(str(config.out)), _with_data_of(config, Path(str(config.out)))
+        folder, config = Path(str(config.out)), as_begun(config, Path(str(config.out)))
+    say(f"{config.arch}: {outline(phases, config.budget.train_time is not None)}; then export, judging and the report")
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -89,13 +98,26 @@ def _work(
         progress=progress,
         on_bad_image=config.on_bad_image,
     )
-    check_batch_size(dataset, config.optimizer.batch_size)
-    _check_budget(config, dataset, phases)
+    skipped = skipped_note(dataset.skipped, _files(dataset)) if dataset.skipped else None
+    if skipped:
+        say(f"note: {skipped}")
+    config, named = with_batch_size(config, len(dataset.train)), config.optimizer.batch_size
+    remark = smaller_batch_remark(config, len(dataset.train)) if named is None else None
+    if remark:
+        say(f"note: {remark}")
+    check_batch_size(dataset, config.optimizer.images_per_step)
+    check_team(config, team)
+    _check_budget(config, dataset, phases, progress)
     begin = Trainer.resume if team.told(b"goes on" if has_checkpoint(folder) else b"") else Trainer.start
     trainer = begin(config, dataset, phases, folder, device, progress, clock, team)
+    trainer.say = say
+    if remark:
+        trainer.state.progression.remarks.append(remark)
     trainer.prepare()  # what is refused leaves no run behind
     if team.leads:
         write_json(folder / "config.json", to_dict(config))
+    if trainer.state.progression.phase < len(phases):
+        say("preparing the first step; the first run on a machine also compiles its kernels, which takes up to a minute")
     try:
         trainer.work()
     except (MemoryError, RuntimeError) as error:
@@ -129,7 +151,8 @@ def _work(
         "seed": config.seed,
         "seconds_total": trainer.elapsed(),
         "time_plan": trainer.time_budget.outcome(trainer.state, trained) if trainer.time_budget else None,
-        "warnings": _remarks(trainer),
+        "warnings": [*([skipped] if skipped else []), *_remarks(trainer)],
+        "footnotes": [PEAK_MEMORY] if device.type == "cpu" else [],
     }
     patiently(lambda: write_json(folder / "result.json", result), folder, progress)
     progress("report", 2, 3)
@@ -141,55 +164,25 @@ def _work(
     return result
 
 
+def _files(dataset: Dataset) -> int:
+    """Images that were to be read."""
+    return len(dataset.train) + len(dataset.test) + len(dataset.skipped)
+
+
 def _final(phases: List[Phase]) -> str:
     """The network that the run is for."""
     return [str(phase.keeps) for phase in phases if phase.keeps and phase.kind != "fresh"][-1]
 
 
-def _open_folder(config: RunConfig) -> Tuple[Path, RunConfig]:
-    """The run folder: a new one, or with ``resume`` one whose configuration is the same; data that are not named are the run's.
-
-    Raises:
-        UserError: if a run is there already and is not to be continued, or was started with other options.
-    """
-    folder = Path(str(config.out))
-    saved = folder / "config.json"
-    if not saved.exists():
-        if has_checkpoint(folder):
-            raise UserError(f"{folder} holds a run without its config.json: restore that, or choose another --out")
-        if config.resume:
-            raise UserError(f"there is no run to resume in {folder}: leave out --resume to start one")
-        return folder, config
-    if not config.resume:
-        raise RunExistsError(f"there is a run in {folder} already: continue it with --resume, or choose another --out")
-    options = read_json(saved)
-    check_types(options, saved)
-    changed = differences(options, config)
-    if changed:
-        raise UserError(
-            f"the run in {folder} was started with other options ({', '.join(changed)}): repeat those, or choose another --out"
-        )
-    return folder, _with_data_of(config, folder)
-
-
-def _with_data_of(config: RunConfig, folder: Path) -> RunConfig:
-    """The data of the run that is gone on with, where none are named."""
-    saved = folder / "config.json"
-    if config.data is not None or not config.resume or not saved.exists():
-        return config
-    options = read_json(saved)
-    check_types(options, saved)
-    return replace(config, data=Path(options["data"])) if options.get("data") else config
-
-
-def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase]) -> None:
+def _check_budget(config: RunConfig, dataset: Dataset, phases: List[Phase], progress: Progress) -> None:
     """Refuse a budget out of reach of the first growth step now, not after the seed network has been trained."""
     first = next((phase for phase in phases if phase.kind == "grow"), None)
     if first is None:
         return
     widths = scaled_widths(config.arch, config.seed_width, config.growth.round_to)
     seed = create_model(config.arch, dataset.num_classes, widths, dataset.in_chans)
-    graph, limits = limits_of(config, dataset, seed)
+    check_present_latency(config.budget, seed, work_of(config, dataset, torch.device("cpu")))
+    graph, limits = limits_of(config, dataset, seed, progress)
     limits = tuple(toward(limit, graph, first.fraction) for limit in limits)
     check_reach(graph, limits, find_grower(config.grower).offered(graph, config.growth), config.growth.round_to)
 
@@ -219,10 +212,13 @@ def _measure(
         content = (folder / "networks" / f"{_final(phases)}{kind}").read_bytes()
         patiently(partial(write_bytes, folder / f"model{kind}", content), folder, progress)
     last = {record["keeps"]: record["name"] for record in progression.phases}  # growth may have ended before its last step
+    progress("timing", 0, len(kept))
     engine, final = time_engine(folder / "model.onnx", threads, config.seed), _final(phases)
-    times = {
-        name: engine["latency_ms_p50"] if name == final else median_latency(files[name], threads, config.seed) for name in kept
-    }
+    times = {final: engine["latency_ms_p50"]}
+    for done, name in enumerate(name for name in kept if name != final):
+        progress("timing", done + 1, len(kept))
+        times[name] = median_latency(files[name], threads, config.seed)
+    progress("timing", len(kept), len(kept))
     networks = [
         {
             "name": name,
@@ -253,8 +249,6 @@ def _remarks(trainer: Trainer) -> List[str]:
             remarks.append(
                 f"The grown network's {found['name']} was measured {excess:.1f} % above its limit: lower the limit by as much."
             )
-    if trainer.device.type == "cpu":
-        remarks.append("Peak memory on a CPU is that of the whole process, data included.")
     if trainer.time_budget is not None:
         remarks.append("Phases were cut to --budget.train-time: what they reached depends on how fast this device was.")
     if not _can_report():

@@ -5,8 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Optional
 
-from gearnn.config import Augmentation, Budget, Epochs, Optimizer, RunConfig, limits_widths, parsed, with_default
+from gearnn.config import (
+    LARGEST_BATCH,
+    Augmentation,
+    Budget,
+    Epochs,
+    Optimizer,
+    RunConfig,
+    fitting_batch,
+    limits_widths,
+    parsed,
+    with_default,
+)
 from gearnn.errors import UserError
 
 _AUGMIX = Augmentation(width=3, depth=None, views=3)  # Hendrycks et al., ICLR 2020: three chains of one to three operations
@@ -35,7 +47,6 @@ PRESETS = {
             epochs=Epochs(seed=10, regrow=6, era=40),
             budget=Budget(growth_ratio=0.9),
             augmentation=Augmentation(pad=1, flip=False),
-            optimizer=Optimizer(batch_size=64),
         ),
         # The published recipe and what it was or should have been held against (GEARnn, arXiv 2410.07691, and its reviews).
         RunConfig(preset="paper", epochs=Epochs(seed=40, regrow=40, era=40), optimizer=Optimizer(warmup_epochs=0.0)),
@@ -50,6 +61,10 @@ PRESETS = {
         RunConfig(preset="big", method="fixed", seed_width=1.0, epochs=Epochs(seed=0, era=160), augmentation=_AUGMIX),
     )
 }
+
+
+_LARGEST_BATCHES = {"demo": 64}
+"""Of presets that do not take `LARGEST_BATCH` images per step where there are enough."""
 
 
 def preset(name: str) -> RunConfig:
@@ -80,3 +95,23 @@ def resolved(config: RunConfig) -> RunConfig:
     if config.method != "fixed":
         budget = with_default(budget, config.arch)
     return dataclasses.replace(config, data=data.absolute() if data else None, out=out, budget=budget)
+
+
+def with_batch_size(config: RunConfig, images: int) -> RunConfig:
+    """The configuration with a batch size for so many training images, where none was named."""
+    if config.optimizer.batch_size is not None:
+        return config
+    size = fitting_batch(images, _LARGEST_BATCHES.get(config.preset, LARGEST_BATCH))
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, batch_size=size))
+
+
+def smaller_batch_remark(config: RunConfig, images: int) -> Optional[str]:
+    """What a person should know of a batch size that `with_batch_size` chose: that it is smaller than usual, and why."""
+    usual, size = _LARGEST_BATCHES.get(config.preset, LARGEST_BATCH), config.optimizer.images_per_step
+    if size >= usual:
+        return None
+    steps = f"{images // size} steps" if images >= 2 * size else "1 step"
+    return (
+        f"Batches of {size} images instead of {usual}, since there are only {images} to train on ({steps} an epoch): "
+        "--optimizer.batch-size sets another size."
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+from torch import nn
 
 from gearnn import __version__
 from gearnn.checkpoint import Progression
@@ -42,6 +44,16 @@ def phase_record(phase: Phase, epochs: Union[int, float], spent: Dict[str, float
         "images_per_s": spent["images"] / spent["seconds"],
         **metered(spent),
     }
+
+
+def phase_line(phase: Phase, metrics: Sequence[Mapping[str, Any]], count: int, model: nn.Module) -> str:
+    """What a phase came to, for people: ``metrics`` are the rows so far, ``count`` the test images, ``model`` the network now."""
+    if phase.kind == "grow":
+        return f"{phase.name}: the network now has {sum(weight.numel() for weight in model.parameters()):,} parameters"
+    accuracy, epochs = metrics[-1]["test_accuracy"], metrics[-1]["epoch"]
+    return (
+        f"{phase.name}: right on {accuracy:.1%} of {count:,} clean test images after {epochs} epoch{'s' if epochs != 1 else ''}"
+    )
 
 
 def outcome(networks: List[Dict[str, Any]], last: str, engine: Dict[str, Any]) -> Dict[str, Any]:

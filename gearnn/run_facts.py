@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
+from gearnn.engine.places import unfinished
 from gearnn.errors import UserError
 
 _LARGEST = 10**15
@@ -39,6 +40,21 @@ def check_result(result: Any, path: Path) -> None:
     for name, texts in (("classes", result["classes"]), ("notes", result["dataset"]["notes"])):
         if not all(isinstance(text, str) for text in texts) or (name == "classes" and not texts):
             raise _wrong(path, name)
+
+
+def check_finished(run: Path) -> None:
+    """Do nothing if a folder holds a run that has come to its end.
+
+    Raises:
+        UserError: saying what is there instead, and how to go on.
+    """
+    if (run / "result.json").exists():
+        return
+    if not run.exists():
+        raise UserError(f"there is no {run}: give the folder that gearnn run wrote")
+    raise UserError(
+        unfinished(run) or f"{run} is not a run's folder, as it holds no result.json: give the one that gearnn run wrote"
+    )
 
 
 def _check(found: Any, kinds: Mapping[str, Tuple[type, ...]], path: Path) -> None:

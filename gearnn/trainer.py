@@ -28,9 +28,9 @@ from gearnn.metering import metering
 from gearnn.models import Normalize, widths_of
 from gearnn.network import load_network, save_network
 from gearnn.phases import Phase
-from gearnn.progress import Progress
+from gearnn.progress import Progress, Say, say_nothing
 from gearnn.quantities import parse_bytes
-from gearnn.records import epoch_row, phase_record
+from gearnn.records import epoch_row, phase_line, phase_record
 from gearnn.recovery import check_epoch, gone_back, rate_factor, untrained_state
 from gearnn.shots import gain_per_doubling, hold_out, merged, remaining
 from gearnn.timing import TimeBudget
@@ -56,6 +56,7 @@ class Trainer:
     elapsed: Clock
     saved: bool = False
     team: Team = ALONE
+    say: Say = say_nothing
 
     @staticmethod
     def start(
@@ -265,8 +266,9 @@ class Trainer:
         if phase.keeps:
             path = network_path(self.folder, phase.keeps)
             self._write(lambda: save_network(path, state.model, state.card))
-        whole = self._feed(phase).steps() * self.config.optimizer.batch_size
+        whole = self._feed(phase).steps() * self.config.optimizer.images_per_step
         cut = phase.kind != "grow" and bool(self.time_budget)
+        self.say(phase_line(phase, progression.metrics, len(self.dataset.test), state.model))
         record = phase_record(phase, round(progression.spent["images"] / whole, 2) if cut else phase.epochs, progression.spent)
         progression.phases.append({**record, **(self.time_budget.spent(state) if self.time_budget else {})})
         progression.spent, progression.allotted = {}, {}
@@ -287,7 +289,7 @@ class Trainer:
     def _halved(self, size: int) -> None:
         progression = self.state.progression
         progression.micro_batch = size
-        phase, batch_size = self.phases[progression.phase].name, self.config.optimizer.batch_size
+        phase, batch_size = self.phases[progression.phase].name, self.config.optimizer.images_per_step
         progression.remarks.append(halved_remark(phase, progression.epoch, size, batch_size))
 
     def _write(self, write: Callable[[], None]) -> None:

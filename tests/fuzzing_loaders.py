@@ -33,12 +33,12 @@ from gearnn.engine.runtimes import load_runtime
 from gearnn.errors import UserError
 from gearnn.kernels.errors import KernelError
 from gearnn.network import Card, load_deployable, save_network
-from gearnn.pipeline import _open_folder
 from gearnn.report import describe
 from gearnn.report.page import render
 from gearnn.report.record import read_run
 from gearnn.robustness.cache import CorruptionCache, Shelf
 from gearnn.robustness.official import open_official
+from gearnn.run_folder import open_folder
 
 _OWN = (UserError, EngineError, KernelError)
 _RENDERED = 50  # one report of so many is drawn, the others are read only
@@ -235,7 +235,7 @@ def _runs(root: Path) -> Dict[str, Tuple[List[bytes], str, Callable[[bytes], Non
         return feed
 
     def resume(path: Path) -> None:
-        _open_folder(RunConfig(out=path.parent, seed=3, resume=True))
+        open_folder(RunConfig(out=path.parent, seed=3, resume=True))
 
     found = {f"run_{name.split('.')[0]}": ([sound[name]], kinds[name], feeding(name)) for name in sound}
     return {**found, "run_resumed": ([sound["config.json"]], "json", _reading(root / "resumed" / "config.json", resume))}

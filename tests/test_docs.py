@@ -14,6 +14,7 @@ import tyro
 from PIL import Image
 
 from gearnn.cli import COMMANDS, main
+from gearnn.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ("", "bash", "sh", "console", "python", "text", "toml", "json")  # without one it is commands; text is never run
@@ -99,7 +100,9 @@ def stop_after_parsing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     parse = tyro.cli
 
     def parse_only(*form: Any, **options: Any) -> None:
-        parse(*form, **options)
+        parsed = parse(*form, **options)
+        if options.get("return_unknown_args") and parsed[1]:
+            raise UserError(f"there is no {parsed[1][0]}")
         raise _Parsed
 
     monkeypatch.setattr(tyro, "cli", parse_only)

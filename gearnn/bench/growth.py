@@ -187,7 +187,7 @@ class _Bench:
         data = self.dataset
         pad = round(4 * data.image_size / 32)
         era = ERA(views=1, pad=pad, flip=self.setting.flip, mean=data.mean, std=data.std, memory_format=torch.channels_last)
-        return Feed(data.train, era, self.setting.optimizer.batch_size, key_of(self.seed, phase), self.device)
+        return Feed(data.train, era, self.setting.optimizer.images_per_step, key_of(self.seed, phase), self.device)
 
     @torch.no_grad()
     def loss(self, model: nn.Module) -> float:
@@ -205,5 +205,5 @@ class _Bench:
         """Peak memory of the growth step over that of training the seed network."""
         data, setting = self.dataset, self.setting
         widths = scaled_widths(setting.arch, setting.seed_width, setting.growth.round_to)
-        shape = (data.num_classes, data.in_chans, data.image_size, setting.optimizer.batch_size)
+        shape = (data.num_classes, data.in_chans, data.image_size, setting.optimizer.images_per_step)
         return peak_over_training(Workload(setting.arch, widths, *shape, setting.budget, setting.growth), grower)

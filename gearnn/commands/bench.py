@@ -14,6 +14,7 @@ from gearnn.commands.parsing import parse, print_json
 from gearnn.errors import UserError
 
 Rows = List[Dict[str, Any]]
+_OTHERS = ("growth", "engine")  # modules of their own
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class BenchArguments:
       gearnn bench engine --help
     """
 
-    what: Annotated[Literal["augment", "score"], tyro.conf.Positional]
-    """augment: ERA, AugMix and PRIME against Pillow, kornia and torch. score: the channel sums of growth against torch's."""
+    what: Annotated[Literal["augment", "score", "growth", "engine"], tyro.conf.Positional]
+    """augment: ERA, AugMix and PRIME against Pillow, kornia and torch. score: the channel sums of growth against torch's. growth:
+    the growers side by side on your images. engine: the engine beside torch. The last two have options of their own."""
     sizes: Tuple[int, ...] = (32, 64, 224)
     """Image sides in pixels (augment)."""
     threads: Tuple[int, ...] = (1, 2)
@@ -116,6 +118,8 @@ def _score(options: BenchArguments, common: Dict[str, Any]) -> Tuple[Dict[str, A
 
 
 def _check(options: BenchArguments) -> None:
+    if options.what in _OTHERS:
+        raise UserError(f"gearnn bench {options.what} has options of its own, which come after its name: see --help there")
     rules = [
         ("--sizes", options.sizes, options.sizes and min(options.sizes) >= 8, "at least 8"),
         ("--threads", options.threads, options.threads and min(options.threads) >= 1, "at least 1"),

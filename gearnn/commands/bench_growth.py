@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from gearnn.commands.parsing import parse, print_json
-from gearnn.config import Budget, GrowthConfig, Optimizer, with_default
+from gearnn.config import LARGEST_BATCH, Budget, GrowthConfig, Optimizer, with_default
 from gearnn.errors import UserError
 
 
@@ -45,7 +45,7 @@ class BenchGrowthArguments:
     budget: Budget = field(default_factory=Budget)
     """By default the paper's growth ratio for the network."""
     growth: GrowthConfig = field(default_factory=GrowthConfig)
-    optimizer: Optimizer = field(default_factory=Optimizer)
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(batch_size=LARGEST_BATCH))
     device: str = "auto"
     """auto, cpu or cuda."""
     threads: Optional[int] = None
@@ -78,7 +78,7 @@ def main(arguments: List[str]) -> int:
             limit_test=options.limit_test,
             progress=progress,
         )
-        check_batch_size(dataset, options.optimizer.batch_size)
+        check_batch_size(dataset, options.optimizer.images_per_step)
         given = {name: getattr(options, name) for name in Setting.__dataclass_fields__}
         setting = Setting(**{**given, "budget": with_default(options.budget, options.arch)})
         results = bench_growth(

@@ -32,6 +32,8 @@ class BundleArguments:
     """Run folder."""
     out: Optional[Path] = None
     """Folder, or zip by its name; by default the run's name with .bundle, in the current folder."""
+    overwrite: bool = False
+    """Replace a bundle that is there already."""
     precisions: Tuple[str, ...] = ("fp32", "fp16", "int8")
     max_drop: float = 1.0
     """Points that clean and robust accuracy may each lie below FP32's."""
@@ -68,8 +70,10 @@ def main(arguments: List[str]) -> int:
     from gearnn.bundling import BundleOptions, bundle_run
     from gearnn.console import console_progress
     from gearnn.device import set_threads
+    from gearnn.engine.bundle import check_free
     from gearnn.errors import UserError
     from gearnn.gate import table
+    from gearnn.run_facts import check_finished
 
     if options.device != "cpu":
         raise UserError("bundles are made on the CPU: leave out --device, and use gearnn build on the device itself")
@@ -80,6 +84,8 @@ def main(arguments: List[str]) -> int:
         options.int8_for,
     )  # fmt: skip
     out = options.out or Path(f"{options.run.resolve().name}.bundle")
+    check_finished(options.run)
+    check_free(out, options.overwrite)
     with console_progress() as progress:
         made = bundle_run(options.run, out, chosen, progress)
     if options.json:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List
 
-from gearnn.commands.parsing import parse
-from gearnn.commands.run import RunArguments, execute, preset_in
+from gearnn.commands.run import RunArguments, chosen, execute, preset_in
 from gearnn.presets import preset
 
 
@@ -29,4 +28,4 @@ class DemoArguments(RunArguments):
 def main(arguments: List[str]) -> int:
     """Run the demo; the options are those of ``gearnn run``."""
     default = replace(preset(preset_in(arguments, "demo")), out=Path("runs/demo"))
-    return execute(parse(DemoArguments, arguments, "demo", DemoArguments(default)), "demo", arguments)
+    return execute(chosen(DemoArguments(default), arguments, "demo"), "demo", arguments)

@@ -189,7 +189,9 @@ def _mark(model: Path, ready: bool) -> None:
 
 def _load(network: Path, options: EvaluateArguments) -> Tuple[Any, Optional[int], Expected]:
     """The model, the image size it wants, and the data it was made for."""
-    path = network / "model.onnx" if network.is_dir() else network
+    from gearnn.engine.places import network_at
+
+    path = network_at(network, "a run folder, an .onnx file, an engine or a .safetensors file")
     if path.suffix != ".safetensors":
         from gearnn.engine.json_text import parse_json
         from gearnn.engine.runtimes import load_runtime

@@ -111,11 +111,14 @@ def _trained(options: ExportArguments, out: Path) -> Dict[str, Any]:
     from gearnn.errors import UserError
     from gearnn.measure import deploy, random_images
     from gearnn.network import load_network
+    from gearnn.run_facts import check_finished
 
     given = [name for name in ("shape", "weights", "classes") if getattr(options, name) is not None]
     if given:
         raise UserError(f"--{given[0]} is for a module:function; {options.network} says so itself: leave it out")
     network = Path(options.network)
+    if network.is_dir():
+        check_finished(network)
     path = network / "model.safetensors" if network.is_dir() else network
     _, card = load_network(path)
     images = random_images((card.in_chans, card.image_size, card.image_size), options.seed)

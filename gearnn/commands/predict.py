@@ -23,7 +23,7 @@ class PredictArguments:
 
     Examples:
 
-      gearnn predict photos.bundle.zip cat.jpg dog.jpg --topk 3
+      gearnn predict photos.zip cat.jpg dog.jpg --topk 3
 
       gearnn predict runs/demo photos/ --json
     """
@@ -52,7 +52,8 @@ def main(arguments: List[str]) -> int:
     failed = 0
     pictures = list(_files(options.pictures))
     if not pictures:
-        raise EngineError(f"there are no image files in {', '.join(map(str, options.pictures))}: give images or folders of them")
+        where = f" in {', '.join(map(str, options.pictures))}" if options.pictures else ""
+        raise EngineError(f"there are no image files{where}: give images or folders of them, after the network")
     with load(options.network, options.precision, options.runtime, options.threads) as network:
         for start in range(0, len(pictures), _TOGETHER):
             together = pictures[start : start + _TOGETHER]

@@ -59,6 +59,7 @@ def main(arguments: List[str]) -> int:
     from gearnn.engine.board import board_state, heat_warnings
     from gearnn.engine.environment import environment
     from gearnn.engine.layer_profile import ORT_NOTE, RUNS, profile_layers_of, to_trtexec
+    from gearnn.engine.places import network_at
     from gearnn.engine.profile import device_memory, measure_energy, profile_latency, random_images, resident_mb
     from gearnn.errors import UserError
 
@@ -66,12 +67,14 @@ def main(arguments: List[str]) -> int:
         raise UserError("--trtexec writes the layers' times: add --layers")
     if not 0 <= options.energy_seconds < 3600:
         raise UserError(f"--energy-seconds must be from 0 to 3600, not {options.energy_seconds:g}")
+    if options.device not in ("auto", "cpu"):
+        raise UserError(f"there is no device {options.device!r} to profile on: leave out --device; --runtime chooses TensorRT")
+    path = network_at(options.model)
     board = board_state()
     if board.line():
         _say(f"board: {board.line()}")
     _warn(board.warnings)
     before = resident_mb()
-    path = options.model / "model.onnx" if options.model.is_dir() else options.model
     with _load(path, options) as runtime:
         loaded = resident_mb()
         made_for = runtime.input_shape[0]
@@ -130,10 +133,7 @@ def main(arguments: List[str]) -> int:
 
 def _load(path: Path, options: ProfileArguments) -> Any:
     from gearnn.engine.runtimes import load_runtime
-    from gearnn.errors import UserError
 
-    if options.device not in ("auto", "cpu"):
-        raise UserError(f"there is no device {options.device!r} to profile on: leave out --device; --runtime chooses TensorRT")
     if options.device == "cpu":
         from gearnn.engine.runtimes.onnxruntime import CPU, OnnxRuntime
 

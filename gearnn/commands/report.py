@@ -37,7 +37,9 @@ def main(arguments: List[str]) -> int:
     """Write the page and say where it is."""
     options = parse(ReportArguments, arguments, "report")
     from gearnn.report import write_report
+    from gearnn.run_facts import check_finished
 
+    check_finished(options.run)
     page = write_report(options.run)
     if options.json:
         print_json({"report": str(page)})

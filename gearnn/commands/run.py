@@ -6,9 +6,9 @@ import os
 import shlex
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, TypeVar
 
 import tyro
 from typing_extensions import Annotated
@@ -31,7 +31,7 @@ class RunArguments:
 
       gearnn run --data cifar10/ --limit-train 10000 --arch vgg19 --budget.params 400000 --baseline
 
-      gearnn run --data photos/ --arch mobilenet_v1 --preset quick --out runs/photos --resume
+      gearnn run --resume --out runs/photos
     """
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
@@ -39,10 +39,25 @@ class RunArguments:
     """Print result.json on standard output."""
 
 
+T = TypeVar("T", bound=RunArguments)
+
+
 def main(arguments: List[str]) -> int:
     """Run the main job; the preset's values stand wherever no option overrides them."""
-    chosen = preset(preset_in(arguments, "default"))
-    return execute(parse(RunArguments, arguments, "run", RunArguments(chosen)), "run", arguments)
+    options = RunArguments(preset(preset_in(arguments, "default")))
+    return execute(chosen(options, arguments, "run"), "run", arguments)
+
+
+def chosen(defaults: T, arguments: List[str], command: str) -> T:
+    """The options of a run; of one that is gone on with, what is not named is as it was begun."""
+    options = parse(type(defaults), arguments, command, defaults)
+    out = resolved(options.config).out
+    if not options.config.resume or out is None or not (out / "config.json").is_file():
+        return options
+    from gearnn.run_folder import config_of
+
+    begun = replace(config_of(out), out=options.config.out)
+    return parse(type(defaults), arguments, command, replace(defaults, config=begun))
 
 
 def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
@@ -51,10 +66,11 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0, or 130 or 143 where Ctrl-C or SIGTERM ended the run.
     """
-    from gearnn.console import console_progress
+    from gearnn.console import console_progress, say
     from gearnn.distributed import team_of
-    from gearnn.pipeline import RunExistsError, run
-    from gearnn.progress import no_progress
+    from gearnn.pipeline import run
+    from gearnn.progress import no_progress, say_nothing
+    from gearnn.run_folder import RunExistsError
     from gearnn.stopping import Stopped, stopping
 
     team = team_of(os.environ)
@@ -65,7 +81,7 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
     try:
         # Of several processes, the first speaks for all.
         with console_progress() if team.leads else nullcontext(no_progress) as shown, stopping(shown) as progress:
-            result = run(options.config, progress)
+            result = run(options.config, progress, say if team.leads else say_nothing)
     except RunExistsError as error:
         folder = error.args[0].split(": ")[0]
         raise UserError(f"{folder}: continue it with `{continued}`, or choose another --out") from error

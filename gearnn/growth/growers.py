@@ -31,6 +31,7 @@ class Entry:
         discount: of a group's gains as it becomes wider (see `select`).
         kinds: what it offers: splits, new neurons, or both.
         passes: whether it goes through whole epochs of data, rather than a few batches.
+        looks: whether it goes through batches at all.
     """
 
     propose: Grower
@@ -39,6 +40,7 @@ class Entry:
     discount: float = 0.0
     kinds: Tuple[str, ...] = ("split", "new")
     passes: bool = False
+    looks: bool = True
 
     def offered(self, graph: ChannelGraph, config: GrowthConfig) -> Dict[str, int]:
         """How many candidates each group will have."""
@@ -113,9 +115,9 @@ GROWERS: Dict[str, Entry] = {
     "osg": Entry(osg, "scored", keeps_function=True, discount=2.0),
     "firefly": Entry(firefly, "scored", keeps_function=False, passes=True),
     "gradmax": Entry(gradmax, "uniform", keeps_function=True, kinds=_NEW),
-    "variance_transfer": Entry(variance_transfer, "uniform", keeps_function=True, kinds=_NEW),
-    "net2net": Entry(net2net, "uniform", keeps_function=False, kinds=("split",)),
-    "random": Entry(random_growth, "random", keeps_function=True, kinds=_NEW),
+    "variance_transfer": Entry(variance_transfer, "uniform", keeps_function=True, kinds=_NEW, looks=False),
+    "net2net": Entry(net2net, "uniform", keeps_function=False, kinds=("split",), looks=False),
+    "random": Entry(random_growth, "random", keeps_function=True, kinds=_NEW, looks=False),
 }
 
 

@@ -122,7 +122,9 @@ def _certainty(run: Run) -> Optional[Html]:
 
 def notes(run: Run) -> Html:
     """What a person should know before relying on the numbers."""
-    warnings, remarks = [*texts(run.result.get("warnings")), *run.missing], texts(run.part("dataset").get("notes"))
+    warnings = [*texts(run.result.get("warnings")), *run.missing]
+    remarks = [line for line in texts(run.part("dataset").get("notes")) if line not in warnings]
+    remarks += texts(run.result.get("footnotes"))
     shown = [tag("ul", *(tag("li", line) for line in warnings), class_="warnings") if warnings else None]
     shown.append(tag("ul", *(tag("li", line) for line in remarks), class_="remarks") if remarks else None)
     if not warnings and not remarks:

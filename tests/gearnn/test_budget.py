@@ -116,3 +116,12 @@ def test_steps_end_on_multiples_that_blocks_allow(width: int, block: int, whole:
     assert next_width(group, width, round_to) == expected
     largest = largest_widths(_graph(width, block, whole), {"a": 40}, round_to)["a"]
     assert largest == (2 * width if whole else largest) and largest % block == 0 and largest - width <= 40
+
+
+def test_a_latency_below_that_of_the_network_itself_is_refused_at_once(seed: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(torch.zeros(1, 3, 32, 32), 8, 1, 1, lambda model: model)
+    monkeypatch.setattr(budgets, "measure_latency", lambda model, shape, threads: 0.75)
+    with pytest.raises(UserError, match=r"0\.5 ms .* the network has 0\.75 ms before it grows.* raise --budget\.latency-ms"):
+        budgets.check_present_latency(Budget(latency_ms=0.5), seed, work)
+    budgets.check_present_latency(Budget(latency_ms=0.8), seed, work)
+    budgets.check_present_latency(Budget(params=5), seed, work)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gearnn.data import check_batch_size, load_data
+from gearnn.data import check_batch_size, load_data, skipped_note
 from gearnn.engine import images
 from gearnn.errors import UserError
 
@@ -184,14 +184,16 @@ def test_unreadable_files_are_skipped_and_named(tmp_path):
     for split in (data.train, data.test):
         assert [label for label, _ in identities(split)] == split.labels.tolist()
     (note,) = data.notes
-    assert "2 unreadable files were skipped" in note
+    assert "2 of 206 files were skipped: " in note
     assert "train/bee/007.png (empty file)" in note
     assert "test/ant/001.png (not an image)" in note
+    assert len(data.skipped) == 2 and all(name in note for name in data.skipped)
+    assert skipped_note(data.skipped, 206, most=1).endswith(f"{data.skipped[0]} and 1 more")
 
 
 def test_one_unreadable_file_of_few_is_skipped_but_not_two(folders):
     (folders / "train" / "ant" / "000.png").write_bytes(b"")
-    assert "1 unreadable file was skipped" in load_data(folders).notes[0]
+    assert "1 of 72 files was skipped: " in load_data(folders).notes[0]
     for number in range(7):
         (folders / "train" / "ant" / f"{number:03d}.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"7 of the 72 image files .*ant/000\.png \(empty file\).* and 2 more"):

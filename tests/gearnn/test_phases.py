@@ -8,7 +8,8 @@ import pytest
 
 from gearnn.config import Augmentation, Epochs, Optimizer, RunConfig
 from gearnn.errors import UserError
-from gearnn.phases import WHOLE, phases_of
+from gearnn.phases import WHOLE, outline, phases_of
+from gearnn.presets import preset
 
 
 def test_gearnn_2_is_clean_until_era() -> None:
@@ -113,3 +114,9 @@ def test_without_the_clean_view_one_view_will_do() -> None:
     assert [(p.views, p.augmented) for p in phases] == [(1, False), (1, False), (1, False), (1, True)]
     with pytest.raises(UserError, match="at least 2 views"):
         phases_of(RunConfig(augmentation=Augmentation(views=0, clean_view=False)))
+
+
+def test_the_outline_names_epochs_unless_the_clock_decides() -> None:
+    phases = phases_of(preset("quick"))
+    assert outline(phases) == "seed (5 epochs), growth, era (80 epochs on augmented images)"
+    assert outline(phases, by_the_clock=True) == "seed, growth, era"

@@ -11,6 +11,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gearnn.cli import main
 from gearnn.data import Dataset
@@ -113,6 +114,37 @@ def test_gearnn_1_on_the_other_networks(arch: str, shots: int, grower: str, npz:
     assert (out / "report.html").exists()
 
 
+def test_a_run_says_what_it_will_do_what_it_skipped_and_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    generator = np.random.default_rng(0)
+    for kind, level in (("dark", 40), ("light", 200)):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for number in range(24):
+            pixels = np.uint8(level + generator.integers(0, 40, (16, 16, 3)))
+            Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{number:02}.png")
+    (tmp_path / "photos" / "dark" / "broken.png").write_bytes(b"")
+    epochs = ["--epochs.seed", "1", "--epochs.regrow", "1", "--epochs.era", "2"]
+    arguments = ["run", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--seed-width", "0.0625", *epochs]
+    assert main([*arguments, "--budget.growth-ratio", "0.5", "--threads", "1"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    assert lines[0].startswith("vgg19: seed (1 epoch), growth, regrow (1 epoch), era (2 epochs on augmented images); then export")
+    skipped = "1 of 49 files was skipped: photos/dark/broken.png (empty file)"
+    read = next(place for place, line in enumerate(lines) if line.startswith("reading images: 49/49"))
+    assert lines[read + 1] == f"note: {skipped}"
+    assert sum(line.startswith("preparing the first step; ") for line in lines) == 1
+    for name, end in (("seed", "1 epoch"), ("regrow", "1 epoch"), ("era", "2 epochs")):
+        assert [line for line in lines if line.startswith(f"{name}: right on ") and line.endswith(f" after {end}")], name
+    assert any(line.startswith("growth: the network now has ") for line in lines)
+    assert f"Note: {skipped}" in shown.out
+    assert "Peak memory" not in shown.out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["warnings"][0] == skipped
+    assert result["footnotes"] == ["Peak memory on a CPU is that of the whole process, data included."]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count(skipped) == 1
+    assert "Peak memory on a CPU" in page
+
+
 def test_a_time_too_short_is_refused_and_leaves_no_run(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "hasty"
     assert main(_arguments(npz, out, "--budget.train-time", "1s")) == 2
@@ -160,3 +192,27 @@ def test_the_main_job_on_a_gpu_and_its_resumption(npz: Path, tmp_path: Path) -> 
     assert two["growth"]["layers"] == one["growth"]["layers"]
     assert abs(one["clean_accuracy"] - two["clean_accuracy"]) < 0.2  # sums on a GPU are added up in any order
     assert all(phase["peak_memory_mb"] > 0 for phase in one["phases"])
+
+
+def test_few_images_are_trained_in_smaller_batches_and_it_is_said(
+    npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, options = tmp_path / "run", ["--limit-train", "60", "--epochs.seed", "1", "--epochs.era", "1", "--epochs.regrow", "1"]
+    arguments = [word for word in _arguments(npz, out, *options) if word not in ("--optimizer.batch-size", "32")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    remark = "Batches of 16 images instead of 128, since there are only 60 to train on (3 steps an epoch)"
+    assert f"note: {remark}" in shown.err
+    assert json.loads((out / "config.json").read_text())["optimizer"]["batch_size"] == 16
+    result = json.loads((out / "result.json").read_text())
+    assert any(warning.startswith(remark) for warning in result["warnings"])
+    assert [phase["images"] for phase in result["phases"] if phase["name"] == "era"] == [48]
+    assert main([*arguments, "--resume"]) == 0
+    assert [warning for warning in json.loads((out / "result.json").read_text())["warnings"] if "Batches" in warning] == [
+        warning for warning in result["warnings"] if "Batches" in warning
+    ]
+
+    capsys.readouterr()
+    few = [word if word != "60" else "12" for word in arguments]
+    assert main([*few, "--out", str(tmp_path / "few")]) == 2
+    assert "--optimizer.batch-size" in capsys.readouterr().err

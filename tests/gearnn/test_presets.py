@@ -7,14 +7,14 @@ import dataclasses
 import pytest
 
 from gearnn.budget import check_reach
-from gearnn.config import Budget, RunConfig
+from gearnn.config import Budget, Optimizer, RunConfig, fitting_batch
 from gearnn.data import load_data
 from gearnn.errors import UserError
 from gearnn.growth.growers import find_grower
 from gearnn.materials import limits_of
 from gearnn.models import create_model, scaled_widths
 from gearnn.phases import Course, phases_of
-from gearnn.presets import PRESETS, preset, resolved
+from gearnn.presets import PRESETS, preset, resolved, smaller_batch_remark, with_batch_size
 
 
 def test_every_preset_names_itself() -> None:
@@ -117,3 +117,42 @@ def test_every_network_can_grow_as_presets_ask(name: str, arch: str) -> None:
     graph, limits = limits_of(config, dataset, create_model(arch, dataset.num_classes, widths, dataset.in_chans))
     check_reach(graph, limits, find_grower(config.grower).offered(graph, config.growth), config.growth.round_to)
     assert limits[0].limit > 1.3 * sum(widths)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "size"),
+    [
+        ("quick", 50_000, 128),
+        ("quick", 1024, 128),
+        ("quick", 1023, 64),
+        ("default", 512, 64),
+        ("plain", 256, 32),
+        ("quick", 201, 16),
+        ("quick", 20, 16),
+        ("demo", 1437, 64),
+        ("demo", 511, 32),
+    ],
+)
+def test_the_batch_size_leaves_eight_steps_an_epoch_or_is_the_smallest(name: str, images: int, size: int) -> None:
+    chosen = with_batch_size(preset(name), images)
+    assert chosen.optimizer.batch_size == size
+    assert dataclasses.replace(chosen, optimizer=preset(name).optimizer) == preset(name)
+    remark = smaller_batch_remark(chosen, images)
+    if size in (64 if name == "demo" else 128,):
+        assert remark is None
+    else:
+        assert remark is not None
+        assert f"Batches of {size} images" in remark and f"only {images} " in remark
+        assert "--optimizer.batch-size" in remark
+
+
+def test_a_batch_size_that_was_named_stays() -> None:
+    named = RunConfig(optimizer=Optimizer(batch_size=128))
+    assert with_batch_size(named, 20) is named
+
+
+def test_fitting_batches_are_powers_of_two_up_to_the_largest() -> None:
+    sizes = [fitting_batch(images) for images in range(1, 3000)]
+    assert sorted(set(sizes)) == [16, 32, 64, 128]
+    assert sizes == sorted(sizes)
+    assert all(images // size >= 8 for images, size in enumerate(sizes, 1) if images >= 128)

@@ -6,7 +6,7 @@ from typing import Any, Dict
 import pytest
 
 from gearnn.errors import UserError
-from gearnn.run_facts import check_result, check_types
+from gearnn.run_facts import check_finished, check_result, check_types
 
 RESULT: Dict[str, Any] = {
     "arch": "vgg19", "method": "gearnn-2", "preset": "demo", "classes": ["a"], "image_size": 32, "in_chans": 3, "seed": 0,
@@ -35,3 +35,16 @@ def test_facts_that_are_missing_or_of_other_types_are_named(name: str) -> None:
     for result in (without, {**RESULT, name: None}, {**RESULT, name: [None]}, {**RESULT, name: {}}):
         with pytest.raises(UserError, match=r"result\.json"):
             check_result(result, Path("result.json"))
+
+
+def test_only_a_finished_run_passes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no .*nope: give the folder"):
+        check_finished(tmp_path / "nope")
+    with pytest.raises(UserError, match="holds no result.json"):
+        check_finished(tmp_path)
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="is not finished: gearnn run --resume --out"):
+        check_finished(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    check_finished(tmp_path)

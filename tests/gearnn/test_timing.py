@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from gearnn.config import Budget, RunConfig
+from gearnn.config import Budget, GrowthConfig, RunConfig
 from gearnn.data import Dataset
 from gearnn.errors import UserError
+from gearnn.growth.growers import GROWERS
+from gearnn.growth.step import grow
 from gearnn.materials import card_of, feed_of, limits_of, untrained
 from gearnn.models import create_model, scaled_widths
 from gearnn.phases import phases_of
 from gearnn.progress import no_progress
-from gearnn.timing import evenly_grown, reserve_of, step_seconds
+from gearnn.timing import evenly_grown, growth_steps, reserve_of, step_seconds
 from gearnn.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -63,3 +66,27 @@ def test_a_plan_is_made_once_and_a_time_too_short_refused(tiny_dataset: Dataset,
     assert reserve_of(plan) == plan["fixed"] + plan["judged"][0] > plan["fixed"] > 0
     trainer.prepare()
     assert trainer.state.progression.plan is plan
+
+
+def test_growth_that_looks_at_no_batch_is_not_taken_for_one_that_does(tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    phases = phases_of(tiny_config)
+    feed = feed_of(tiny_config, tiny_dataset, phases[1], CPU)
+    steps = {name: growth_steps(entry, phases[1], feed, tiny_config) for name, entry in GROWERS.items()}
+    assert steps["osg"] == steps["gradmax"] == 10 * tiny_config.growth.batches
+    assert steps["firefly"] == 5 * 2 * 3  # 96 images in batches of 32, trained on and scored
+    assert max(steps["random"], steps["variance_transfer"], steps["net2net"]) < steps["firefly"] / 5
+
+
+@pytest.mark.parametrize("name", GROWERS)
+def test_growers_look_at_batches_as_they_say(name: str, tiny_dataset: Dataset, tiny_config: RunConfig) -> None:
+    feed = feed_of(tiny_config, tiny_dataset, phases_of(tiny_config)[1], CPU)
+    model = untrained(card_of(tiny_config, tiny_dataset, scaled_widths("vgg19", 1 / 16)), 0)
+    seen = []
+
+    def batches(epoch: int) -> Any:
+        for batch in feed.batches(epoch):
+            seen.append(epoch)
+            yield batch
+
+    grow(model, batches, Budget(growth_ratio=0.25), grower=name, config=GrowthConfig(new_candidates=8, batches=2))
+    assert (len(seen) > 1) == GROWERS[name].looks

@@ -57,6 +57,7 @@ def test_what_is_skipped_is_said(capsys: pytest.CaptureFixture, monkeypatch: pyt
         (["augment", "--sizes", "32", "4"], "--sizes must be at least 8"),
         (["score", "--sizes", "32"], "are for gearnn bench augment"),
         (["score", "--seed", "-1"], "--seed must be 0 or more"),
+        (["--seconds", "1", "growth"], "gearnn bench growth has options of its own"),
     ],
 )
 def test_nonsense_is_refused(arguments: List[str], message: str, capsys: pytest.CaptureFixture) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from gearnn.cli import main
 from gearnn.engine.bundle import open_bundle
+from gearnn.engine.errors import EngineError
 from gearnn.engine.manifest import check_file, read_manifest
 
 
@@ -73,3 +75,34 @@ def test_mistakes_are_one_sentence_and_leave_nothing(tiny_run: Path, tmp_path: P
         assert main(["bundle", *arguments, "--out", str(tmp_path / "b"), "--severities", "1", "--threads", "1"]) == 2
         assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]) == 1
         assert not (tmp_path / "b").exists()
+
+
+def test_what_is_there_is_not_overwritten_unless_asked(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out, other = tmp_path / "tiny.zip", tmp_path / "holiday.zip"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("beach.jpg", "sand")
+    few = ["--precisions", "fp32", "--severities", "1", "--threads", "1", "--limit-test", "6"]
+    assert main(["bundle", str(tiny_run), "--out", str(out), *few]) == 0
+    before = {path: path.read_bytes() for path in (out, other)}
+    capsys.readouterr()
+    for arguments, message in (
+        (["--out", str(out)], f"error: there is a bundle {out} already: replace it with --overwrite, or choose another --out\n"),
+        (["--out", str(other), "--overwrite"], f"error: {other} exists and is no bundle: choose another --out, or remove it\n"),
+    ):
+        assert main(["bundle", str(tiny_run), *arguments, *few]) == 2
+        assert capsys.readouterr().err == message
+    assert before == {path: path.read_bytes() for path in (out, other)}
+    assert main(["bundle", str(tiny_run), "--out", str(out), "--overwrite", "--name", "renamed", *few]) == 0
+    with open_bundle(out) as bundle:
+        assert bundle.name == "renamed"
+
+
+def test_a_precision_that_a_zip_lacks_is_told_by_the_zips_own_name(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tiny.zip"
+    few = ["--precisions", "fp32", "--severities", "1", "--threads", "1", "--limit-test", "6"]
+    assert main(["bundle", str(tiny_run), "--out", str(out), *few]) == 0
+    with open_bundle(out) as bundle:
+        with pytest.raises(EngineError, match=f"no precision 'int4': choose fp32, which {out} holds"):
+            bundle.model("int4")
+        with pytest.raises(EngineError, match=f"^{out} holds no network at int8"):
+            bundle.model("int8")

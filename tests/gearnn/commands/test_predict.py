@@ -53,3 +53,16 @@ def test_mistakes_are_one_sentence(network, tmp_path, capsys):
     for arguments in ([str(tmp_path)], ["gone.jpg", "--precision", "int8"], ["gone.jpg", "--topk", "0"]):
         assert main(["predict", str(network), *arguments]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_missing_is_named(network, tmp_path, capsys):
+    for arguments, message in (
+        (["nope.zip", "x.jpg"], "make a bundle with gearnn bundle RUN"),
+        (["nope", "x.jpg"], "there is no nope: give a bundle, a run folder"),
+        ([str(network)], "error: there are no image files: give images"),
+        ([str(network), str(tmp_path)], f"error: there are no image files in {tmp_path}: give images"),
+    ):
+        assert main(["predict", *arguments]) == 2
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert shown.count("\n") == 1

@@ -103,3 +103,9 @@ def test_needs_no_torch(network):
 def test_mistakes_are_one_sentence(network, capsys, wrong):
     assert main(["profile", str(network), *wrong]) == 2
     assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_a_path_with_nothing_is_refused_before_anything_is_said_of_the_board(capsys):
+    assert main(["profile", "nope"]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "error: there is no nope: give a run folder, an .onnx file or an engine\n")
