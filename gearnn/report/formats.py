@@ -15,6 +15,12 @@ def percent(fraction: Optional[float]) -> str:
     return MISSING if fraction is None else f"{100 * fraction:.1f}{NARROW}%"
 
 
+def spread(low: float, high: float) -> str:
+    """An interval of fractions, in whole percents where it is wide: (0.576, 0.821) → 58 to 82 %."""
+    digits = 0 if high - low >= 0.05 else 1
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}{NARROW}%"
+
+
 def points(difference: Optional[float]) -> str:
     """A difference of two fractions in percentage points, with its sign: -0.0042 → −0.4."""
     if difference is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from gearnn.report.formats import count, duration, less, milliseconds, percent, points, quantity
+from gearnn.report.certainty import interval, known_to
+from gearnn.report.formats import NARROW, count, duration, less, milliseconds, percent, points, quantity, spread
 from gearnn.report.markup import Content, Html, join, tag, value
 from gearnn.report.readiness import readiness
 from gearnn.report.record import Run, items, mapping, number, text, texts
@@ -34,10 +35,11 @@ def summary(run: Run) -> str:
         sentences.append(f"{arch} grew from {count(before)} to {count(after)} parameters.")
     clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
     if clean is not None and robust is not None:
-        kind = run.corruptions
+        known, found = known_to(run, "clean", clean), interval(run, "robust", robust)
+        origin = ", ".join([*([spread(*found)] if found else []), f"{run.corruptions} corruptions"])
         sentences.append(
-            f"On {engine_name(run)} it is right on {percent(clean)} of the clean and {percent(robust)} of the corrupted "
-            f"images ({kind} corruptions)."
+            f"On {engine_name(run)} it is right on {percent(clean)} of the clean images{f' ({known})' if known else ''} and on "
+            f"{percent(robust)} of the corrupted ones ({origin})."
         )
     if run.baseline is not None:
         robust_gain, clean_gain = less(robust, run.baseline.robust), less(clean, run.baseline.clean)
@@ -88,15 +90,17 @@ def headline(run: Run) -> Html:
     how.append(_prefixed("took", duration(number(result.get("seconds_total")))) if "seconds_total" in result else None)
     before, after = number(result.get("params_seed")), number(result.get("params_final"))
     threads = number(engine.get("threads"))
-    kind = run.corruptions
-    versus = "against the same size trained clean"
     clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
     clean_gain, robust_gain = (
         less(own, getattr(run.baseline, kind, None)) for own, kind in ((clean, "clean"), (robust, "robust"))
     )
     tiles = [
-        _tile("Clean accuracy", percent(clean), _gain(clean_gain, versus)),
-        _tile(join(["Robust accuracy ", tag("span", kind, class_="chip")]), percent(robust), _gain(robust_gain, versus)),
+        _tile("Clean accuracy", percent(clean), _remark(known_to(run, "clean", clean), clean_gain)),
+        _tile(
+            join(["Robust accuracy ", tag("span", run.corruptions, class_="chip")]),
+            percent(robust),
+            _remark(known_to(run, "robust", robust), robust_gain),
+        ),
         _tile(
             "Parameters",
             count(after),
@@ -131,8 +135,10 @@ def _tile(label: Content, figure_: str, remark: Content) -> Html:
     )
 
 
-def _gain(difference: Optional[float], versus: str) -> Content:
-    return f"{points(difference)} points {versus}" if difference is not None else "no baseline to compare with"
+def _remark(known: Optional[str], difference: Optional[float]) -> Content:
+    """How sure an accuracy is, and what it is against the baseline's, where there is one."""
+    gain = f"{points(difference)} points against the same size trained clean" if difference is not None else None
+    return join([part for part in (f"95{NARROW}%: {known}" if known else None, gain) if part], "; ")
 
 
 def _prefixed(prefix: str, found: Any) -> Optional[str]:

@@ -14,6 +14,8 @@ from gearnn.report.formats import MINUS, MISSING, NARROW
         (formats.points(0.1296), "+13.0"),
         (formats.points(-0.0042), f"{MINUS}0.4"),
         (formats.points(-0.0001), "±0.0"),
+        (formats.spread(0.5764, 0.8214), f"58 to 82{NARROW}%"),
+        (formats.spread(0.9312, 0.9408), f"93.1 to 94.1{NARROW}%"),
         (formats.count(210882), "210,882"),
         (formats.decimal(1234.567), "1,234.57"),
         (formats.milliseconds(0.4123), f"0.412{NARROW}ms"),
