@@ -63,7 +63,7 @@ def test_every_chart_has_data(browser: Any, make_run: Callable[..., Path], width
     assert said == []
     charts = draw(read_run(folder))
     found = marks(page)
-    assert list(found) and set(found) == set(charts) and len(charts) == 10
+    assert list(found) and set(found) == set(charts) and len(charts) == 11
     assert all(found.values()), found
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
     assert page.evaluate("getComputedStyle(document.body).color") == ink
@@ -130,6 +130,7 @@ def test_data_cannot_run_as_a_script(browser: Any, make_run: Callable[..., Path]
 
     def plant(result: Dict[str, Any]) -> None:
         result["classes"] = [attack] * 10
+        result["per_class"][0].update({"class": attack, "named": {attack: 30, "1": 6}})
         result["width_layers"][0] = attack
         result["phases"][0]["name"] = attack
         result["dataset"]["name"] = attack

@@ -40,7 +40,7 @@ def test_what_is_no_score_leaves_no_scores(make_run: MakeRun, change: Dict[str, 
 
 def test_guessing_names_the_commonest_class(make_run: MakeRun) -> None:
     assert certainty.guessing(read_run(make_run(with_classes))) == (20 / 30, "always naming cat gives 66.7\u202f%")
-    assert certainty.guessing(read_run(make_run(lambda result: result.update(classes=["one"])))) is None
+    assert certainty.guessing(read_run(make_run(lambda result: result.update(classes=["one"], per_class=[])))) is None
 
 
 def test_how_far_an_accuracy_is_known(make_run: MakeRun) -> None:
