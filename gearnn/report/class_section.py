@@ -23,7 +23,7 @@ def classes(run: Run, drawn: Charts) -> Html:
     if len(scores) <= _SHOWN:
         shown = drawn["confusion"]
         parts: List[Optional[Html]] = [_table(scores), figure(shown, "") if shown is not None else None]
-        return section(title, lead, tag("div", *parts, class_="pair") if shown is not None else parts[0])
+        return section(title, lead, tag("div", *parts, class_="pair uneven") if shown is not None else parts[0])
     worst = sorted(scores, key=lambda score: score.right / score.images if score.images else 2)[:_SHOWN]
     folded = tag("details", tag("summary", f"All {len(scores):,} classes"), _table(scores), class_="spaced")
     return section(title, f"{lead} The {_SHOWN} on which it is right least often:", _table(worst), folded)

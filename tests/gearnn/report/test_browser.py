@@ -125,6 +125,32 @@ def test_charts_follow_the_scheme(browser: Any, make_run: Callable[..., Path]) -
     assert said == []
 
 
+def test_paper_is_light_and_cuts_nothing(browser: Any, make_run: Callable[..., Path], tmp_path: Path) -> None:
+    page, said = opened(browser, write_report(make_run()), scheme="dark")
+    shown = page.query_selector("#chart-time .main-svg").bounding_box()["width"]
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    accents = ["rgb(31, 95, 158)", "rgb(111, 176, 238)"]
+    assert accents[0] in page.inner_html("#chart-time") and accents[1] not in page.inner_html("#chart-time")
+    page.emulate_media(media="print")
+    for width in (688, 500):  # A4 between its margins, and a smaller page
+        page.set_viewport_size({"width": width, "height": 900})
+        assert width < 688 or page.evaluate("document.documentElement.scrollWidth") <= width
+        for place in page.query_selector_all(".chart"):
+            outer = place.bounding_box()
+            for svg in place.query_selector_all(".main-svg"):
+                box = svg.bounding_box()
+                assert box["x"] >= outer["x"] - 0.5 and box["x"] + box["width"] <= outer["x"] + outer["width"] + 0.5
+                assert box["height"] <= outer["height"] + 0.5
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": DESKTOP, "height": 844})
+    page.evaluate("delete document.documentElement.dataset.drawn; window.dispatchEvent(new Event('afterprint'))")
+    page.wait_for_selector("html[data-drawn]", state="attached")
+    page.wait_for_function(f"Math.abs(document.querySelector('#chart-time .main-svg').clientWidth - {shown}) < 1")
+    assert accents[1] in page.inner_html("#chart-time") and said == []
+    page.pdf(path=str(tmp_path / "report.pdf"), format="A4")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_data_cannot_run_as_a_script(browser: Any, make_run: Callable[..., Path]) -> None:
     attack = "<img src=x onerror=document.body.id='owned'><a href='https://example.org'>x</a>"
 
