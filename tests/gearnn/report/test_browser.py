@@ -87,6 +87,16 @@ def test_labels_of_phases_do_not_lie_on_each_other_or_on_the_curves(browser: Any
                 assert apart or abs(box["y"] - other["y"]) >= 12
 
 
+def test_tables_fit_on_a_phone(browser: Any, make_run: Callable[..., Path]) -> None:
+    page, _ = opened(browser, write_report(make_run()), PHONE)
+    page.evaluate("document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
+    sizes = page.evaluate("[...document.querySelectorAll('.scroll')].map((table) => [table.scrollWidth, table.clientWidth])")
+    assert len(sizes) > 4 and all(inner <= outer for inner, outer in sizes), sizes
+    captions = "[...document.querySelectorAll('.thumbs figcaption')].filter((name) => name.scrollWidth > name.clientWidth).length"
+    assert page.evaluate(captions) == 0
+    assert page.evaluate("getComputedStyle(document.querySelector('.wide td'), '::before').content") == '"Parameters"'
+
+
 def test_images_appear_over_the_heat_map(browser: Any, make_run: Callable[..., Path]) -> None:
     page, said = opened(browser, write_report(make_run()))
     assert not page.is_visible("#glimpse")
