@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Optional
 
 MISSING = "not measured"
@@ -100,6 +102,19 @@ def small(value: Optional[float]) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa.replace('-', MINUS)} × 10{raised}"
+
+
+def place(written: str) -> str:
+    """A text that may hold a path, without detours and with a short home: "folders in /data/new/../photos" → "… /data/photos".
+
+    For people only: beyond a link, the folder above is another one.
+    """
+    before = ""
+    while before != written:
+        before, written = written, re.sub(r"(?<=/)(?!\.\.?/)[^/]+/\.\.(?:/|$)", "", written)
+    written = written.replace("/./", "/")
+    home = str(Path.home())
+    return re.sub(rf"(?<![^\s]){re.escape(home)}(?=/|$)", "~", written) if len(home) > 1 else written
 
 
 def words(name: str) -> str:

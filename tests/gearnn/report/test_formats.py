@@ -48,3 +48,11 @@ def test_a_difference_needs_both_sides() -> None:
     assert formats.less(0.9, 0.7) == pytest.approx(0.2)
     assert formats.less(None, 0.7) is None
     assert formats.less(0.9, None) is None
+
+
+def test_paths_take_no_detours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert formats.place("image folders in /tmp/x/y/../../photos 2/./a") == "image folders in /tmp/photos 2/a"
+    assert formats.place("/home/ada/photos") == "~/photos" and formats.place("/home/adam/photos") == "/home/adam/photos"
+    assert formats.place("in /home/ada") == "in ~" and formats.place("/mnt/home/ada/x") == "/mnt/home/ada/x"
+    assert formats.place("../photos") == "../photos" and formats.place("/a/..") == "/" and formats.place("not set") == "not set"
