@@ -65,9 +65,9 @@ def question(run: Run) -> str:
     for usage in map(mapping, items(growth.get("budget"))):
         limit = number(usage.get("limit"))
         if limit is not None:
-            limits.append(f"{quantity(limit, text(usage.get('unit')))} {_of(usage)}")
+            limits.append(_limit(usage, limit))
     if growth:
-        sentences.append(f"Grow it{' within ' + ' and '.join(limits) if limits else ''}.")
+        sentences.append(f"Grow it{' to at most ' + ' and '.join(limits) if limits else ''}.")
     views = max((phase.views or 1 for phase in run.phases), default=1)
     if views > 1:
         sentences.append(f"Make it robust with {count(views)} views of every image.")
@@ -76,10 +76,13 @@ def question(run: Run) -> str:
     return " ".join(sentences)
 
 
-def _of(usage: Mapping[str, Any]) -> str:
-    """The name behind a quantity: "1,064 parameters", but "50.0 MB of training memory"."""
-    name = text(usage.get("name")) or "unnamed"
-    return f"of {name}" if text(usage.get("unit")) else name
+def _limit(usage: Mapping[str, Any], limit: float) -> str:
+    """What growth may use, in a person's words: "1,064 parameters", but "50.0 MB of training memory"."""
+    name, unit, before = text(usage.get("name")) or "unnamed", text(usage.get("unit")), number(usage.get("before"))
+    if name == "summed widths":
+        times = f" ({limit / before:.1f} times as many as at first)" if before else ""
+        return f"{count(limit)} channels in all its layers together{times}"
+    return f"{quantity(limit, unit)} {'of ' if unit else ''}{name}"
 
 
 def headline(run: Run) -> Html:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict
 
-from gearnn.report.headline import accuracy, headline, summary
+from gearnn.report.headline import accuracy, headline, question, summary
 from gearnn.report.record import read_run
 
 MakeRun = Callable[..., Path]
@@ -56,3 +56,14 @@ def test_the_origin_of_the_corruptions_is_not_invented(make_run: MakeRun) -> Non
     assert '<span class="chip">generated</span>' in headline(read_run(make_run()))
     run = read_run(make_run(lambda result: result["networks"][2]["robustness"].pop("kind")))
     assert '<span class="chip">origin not recorded</span>' in headline(run) and "generated" not in summary(run)
+
+
+def test_what_was_asked_is_said_in_a_persons_words(make_run: MakeRun) -> None:
+    told = question(read_run(make_run())).replace("\u202f", " ")
+    limits = "1,064 channels in all its layers together (1.4 times as many as at first) and 50.0 MB of training memory"
+    assert f"Grow it to at most {limits}." in told
+
+    def by_parameters(result: Dict[str, Any]) -> None:
+        result["growth"]["budget"] = [{"name": "parameters", "unit": "", "before": 1, "after": 2, "limit": 400_000}]
+
+    assert "Grow it to at most 400,000 parameters." in question(read_run(make_run(by_parameters)))
