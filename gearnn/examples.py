@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import torch
@@ -11,14 +12,17 @@ from gearnn.augmentations import augmenter_from
 from gearnn.config import RunConfig
 from gearnn.data import Dataset
 from gearnn.files import replacing
-from gearnn.robustness import CORRUPTIONS, corrupt
+from gearnn.robustness import CORRUPTIONS, Predictor, corrupt
 from gearnn.robustness.corruptions import SEVERITIES
 
 
-def save_examples(path: Path, dataset: Dataset, config: RunConfig, count: int = 6, severity: int = 3) -> None:
+def save_examples(
+    path: Path, dataset: Dataset, config: RunConfig, predict: Optional[Predictor] = None, count: int = 6, severity: int = 3
+) -> None:
     """Write uint8 arrays: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, 15, C, H, W), labels (n,).
 
-    And by_severity (15, 5, C, H, W): the first image under every corruption at every severity.
+    And by_severity (15, 5, C, H, W): the first image under every corruption at every severity. With a network to ask, also the
+    classes that it names: named_clean (n,), named_corrupted (n, 15).
     """
     indices = np.linspace(0, len(dataset.test.labels) - 1, num=min(count, len(dataset.test.labels))).astype(np.int64)
     clean = np.ascontiguousarray(dataset.test.images[indices])
@@ -28,12 +32,17 @@ def save_examples(path: Path, dataset: Dataset, config: RunConfig, count: int = 
     corrupted = [corrupt(clean, name, severity, seed=config.seed, indices=indices) for name in CORRUPTIONS]
     first, place = clean[:1], indices[:1]
     levels = [[corrupt(first, name, level, seed=config.seed, indices=place)[0] for level in SEVERITIES] for name in CORRUPTIONS]
+    stacked, named = np.stack(corrupted, axis=1), {}
+    if predict is not None:
+        named["named_clean"] = np.asarray(predict(clean)).argmax(1)
+        named["named_corrupted"] = np.stack([np.asarray(predict(images)).argmax(1) for images in corrupted], axis=1)
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             clean=clean,
             augmented=augmented,
-            corrupted=np.stack(corrupted, axis=1),
+            corrupted=stacked,
             by_severity=np.stack([np.stack(row) for row in levels]),
             labels=dataset.test.labels[indices],
+            **named,
         )

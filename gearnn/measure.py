@@ -22,6 +22,7 @@ from gearnn.engine.runtimes.base import Runtime
 from gearnn.models import count_macs, count_parameters
 from gearnn.network import load_deployable
 from gearnn.progress import Progress
+from gearnn.records import per_class
 from gearnn.robustness import benchmark_models
 from gearnn.robustness.corruptions import SEVERITIES
 
@@ -107,18 +108,24 @@ def judge(
     threads: int,
     progress: Progress,
     severities: Sequence[int] = SEVERITIES,
+    classes: Sequence[str] = (),
 ) -> Dict[str, Dict[str, Any]]:
-    """Clean and robust accuracy of several deployed networks, each on its engine, on the same generated corruptions."""
+    """Clean and robust accuracy of several deployed networks, each on its engine, on the same generated corruptions.
+
+    Where ``classes`` are named, with `per_class` of the clean images.
+    """
     runtimes = {name: load_runtime(path, threads=threads) for name, path in onnx_files.items()}
     try:
         reports = benchmark_models(runtimes, data, severities=severities, seed=seed, workers=threads, progress=progress)
     finally:
         for runtime in runtimes.values():
             runtime.close()
-    return {
-        name: {"clean_accuracy": report.clean, "robust_accuracy": report.robust, "robustness": report.to_dict()}
-        for name, report in reports.items()
-    }
+    scores: Dict[str, Dict[str, Any]] = {}
+    for name, report in reports.items():
+        scores[name] = {"clean_accuracy": report.clean, "robust_accuracy": report.robust, "robustness": report.to_dict()}
+        if classes and report.named is not None:
+            scores[name]["per_class"] = per_class(np.asarray(data.labels), report.named, classes)
+    return scores
 
 
 def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:

@@ -50,7 +50,8 @@ def model_card(
         f"{_plain(conditions['device']['name'])} with {_threads(conditions['threads'])}: another device has another. "
         f"The precision used unless told otherwise is **{default}**.",
         "\n".join(
-            f"- {name} is not ready: {_plain(str(entry['reason']))}." for name, entry in facts.items() if not entry["ready"]
+            [f"- {name} is not ready: {_plain(str(entry['reason']))}." for name, entry in facts.items() if not entry["ready"]]
+            + [f"- {name}: {_plain(str(entry['note']))}." for name, entry in facts.items() if entry.get("note")]
         ),
         "## Data",
         f"Trained on {data['n_train']:,} images of {_plain(data['name'])} ({_plain(data['source'])}), tested on others of it. "

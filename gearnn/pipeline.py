@@ -23,6 +23,7 @@ from gearnn.device import choose_device, set_threads
 from gearnn.disk import patiently
 from gearnn.distributed import Team, check_team, joined, team_of
 from gearnn.engine.files import remove_unfinished, write_bytes
+from gearnn.engine.runtimes import load_runtime
 from gearnn.errors import UserError
 from gearnn.examples import save_examples
 from gearnn.files import write_json
@@ -35,6 +36,7 @@ from gearnn.phases import Phase, outline, phases_of
 from gearnn.presets import resolved, smaller_batch_remark, with_batch_size
 from gearnn.progress import Progress, Say, no_progress, say_nothing
 from gearnn.records import conditions, growth_summary, outcome, provenance
+from gearnn.robustness.benchmark import predicting
 from gearnn.run_folder import as_begun, open_folder
 from gearnn.timing_plan import Clock, stopwatch
 from gearnn.trainer import Trainer
@@ -133,7 +135,8 @@ def _work(
     progression, trained = trainer.state.progression, trainer.elapsed()
     networks, engine = _measure(phases, progression, folder, dataset, config, threads, progress)
     progress("report", 0, 3)
-    patiently(lambda: save_examples(folder / "examples.npz", dataset, config), folder, progress)
+    with load_runtime(folder / "model.onnx", threads=threads) as runtime, predicting("model", runtime) as predict:
+        patiently(lambda: save_examples(folder / "examples.npz", dataset, config, predict), folder, progress)
     progress("report", 1, 3)
     result = {
         **outcome(networks, _final(phases), engine),
@@ -207,7 +210,7 @@ def _measure(
         export = partial(deploy, network_path(folder, name), files[name], images, threads, metadata=metadata)
         facts[name] = patiently(export, folder, progress)
         progress("export", done + 1, len(kept))
-    scores = judge(files, dataset.test, config.seed, threads, progress)
+    scores = judge(files, dataset.test, config.seed, threads, progress, classes=dataset.classes)
     for kind in (".safetensors", ".onnx"):
         content = (folder / "networks" / f"{_final(phases)}{kind}").read_bytes()
         patiently(partial(write_bytes, folder / f"model{kind}", content), folder, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
+import numpy as np
 from torch import nn
 
 from gearnn import __version__
@@ -56,14 +57,35 @@ def phase_line(phase: Phase, metrics: Sequence[Mapping[str, Any]], count: int, m
     )
 
 
+def per_class(labels: np.ndarray, named: np.ndarray, classes: Sequence[str]) -> List[Dict[str, Any]]:
+    """What a network named for the images of each class: the confusion matrix, without its zeros.
+
+    Args:
+        labels, named: integers (N,), the class that an image has and the one that was named for it.
+
+    Returns:
+        Per class: "class", "images", "right", and "named": how often each class was named, the most frequent first.
+    """
+    rows = []
+    for place, name in enumerate(classes):
+        counts = np.bincount(named[labels == place], minlength=len(classes))
+        order = sorted(np.flatnonzero(counts).tolist(), key=lambda other: -counts[other])
+        said = {classes[other]: int(counts[other]) for other in order}
+        rows.append({"class": name, "images": int(counts.sum()), "right": int(counts[place]), "named": said})
+    return rows
+
+
 def outcome(networks: List[Dict[str, Any]], last: str, engine: Dict[str, Any]) -> Dict[str, Any]:
-    """The final network's figures on the engine, and what it grew from."""
+    """The final network's figures on the engine, class by class as well, and what it grew from."""
+    classes = {network["name"]: network.get("per_class") for network in networks}
+    networks = [{key: found for key, found in network.items() if key != "per_class"} for network in networks]
     seed, final = networks[0], next(network for network in networks if network["name"] == last)
     accuracies = {name: final[name] for name in ("clean_accuracy", "robust_accuracy")}
     deployed = {name: final[name] for name in ("comparison", "onnx_bytes", "opset")}
     return {
         **accuracies,
         "engine": {**engine, **accuracies, **deployed},
+        "per_class": classes[last],
         "networks": networks,
         "params_seed": seed["params"],
         "params_final": final["params"],

@@ -16,8 +16,9 @@ from gearnn.commands.parsing import parse, print_json
 class BundleArguments:
     """Make a run's network at each precision, judge each on its engine, and pack them: one folder or zip to copy to a device.
 
-    A precision whose clean or robust accuracy is more than --max-drop points below FP32's is packed, but not marked ready. On
-    the device, gearnn predict BUNDLE needs no torch, and gearnn build BUNDLE makes a TensorRT engine.
+    A precision whose clean or robust accuracy is more than --max-drop points below FP32's, and surely not by chance of the test
+    images, is packed, but not marked ready. On the device, gearnn predict BUNDLE needs no torch, and gearnn build BUNDLE makes a
+    TensorRT engine.
 
     Examples:
 

@@ -24,8 +24,8 @@ class EvaluateArguments:
 
     The corruptions are generated with the published parameters for the size of the images, and labelled so; --official takes
     the published files. Generated images are kept for the next network. With --against, the network is held against another
-    one, usually its FP32 version: more than --max-drop points below it, and it is not marked ready in its manifest (where it
-    has one), and the exit code is 1.
+    one, usually its FP32 version: more than --max-drop points below it, and surely not by chance of the test images, and it is
+    not marked ready in its manifest (where it has one), and the exit code is 1.
 
     Examples:
 

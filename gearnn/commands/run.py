@@ -17,6 +17,7 @@ from gearnn.commands.parsing import parse, print_json
 from gearnn.config import RunConfig
 from gearnn.errors import UserError
 from gearnn.presets import preset, resolved
+from gearnn.proportions import FEW, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -99,21 +100,32 @@ def execute(options: RunArguments, name: str, arguments: Sequence[str]) -> int:
 
 
 def summary(result: Dict[str, Any], folder: str) -> str:
-    """A run in a few lines: each network on its engine, and where things are."""
-    lines = [f"{'network':<42}{'parameters':>12}{'clean':>9}{'robust':>9}"]
-    for network in result["networks"]:
-        accuracies = f"{network['clean_accuracy']:>9.1%}{network['robust_accuracy']:>9.1%}"
-        lines.append(f"{network['label']:<42}{network['params']:>12,}{accuracies}")
+    """A run in a few lines: each network on its engine, how sure its accuracies are, and where things are."""
     engine, data = result["engine"], result["dataset"]
+    count = data["n_test"]
+    lines = [f"{'network':<42}{'parameters':>12}  {'clean':<36}robust"]
+    for network in result["networks"]:
+        clean, robust = network["clean_accuracy"], network["robust_accuracy"]
+        bounds = network["robustness"].get("robust_interval")
+        shown = f"{clean:.1%} ({_spread(*wilson_interval(clean * count, count))}, {count:,} image{'s' if count != 1 else ''})"
+        lines.append(
+            f"{network['label']:<42}{network['params']:>12,}  {shown:<36}{robust:.1%}{f' ({_spread(*bounds)})' if bounds else ''}"
+        )
+    few = f"with {count} test images a difference of one image is {100 / count:.1f} points: judge it on {FEW} or more."
     lines += [
         "",
-        f"On {engine['runtime']} {engine['version']}, {engine['threads']} threads; {data['n_test']:,} images of {data['name']}; "
-        "robust: mean over 15 generated corruptions x 5 severities.",
+        f"On {engine['runtime']} {engine['version']}, {engine['threads']} threads; {count:,} images of {data['name']}; "
+        "robust: mean over 15 generated corruptions x 5 severities; in brackets 95 % intervals.",
         f"Latency at batch 1: {engine['latency_ms_p50']:.3f} ms (p50). Whole run: {result['seconds_total'] / 60:.1f} min.",
+        *([f"Note: {few}"] if count < FEW else []),
         *(f"Note: {warning}" for warning in result["warnings"]),
         *([f"Report: {folder}/report.html"] if Path(folder, "report.html").exists() else []),
     ]
     return "\n".join(lines)
+
+
+def _spread(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f}%" if high - low >= 0.05 else f"{100 * low:.1f} to {100 * high:.1f}%"
 
 
 def preset_in(arguments: List[str], fallback: str) -> str:

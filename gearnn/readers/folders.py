@@ -123,10 +123,12 @@ def _class_files(root: Path, notes: List[str], required: bool = True) -> ClassFi
     if empty and files:
         notes.append(f"folders without images in {readable(root.name)}/ skipped: {listed(empty)}")
     if loose and files:
-        notes.append(f"{len(loose)} images directly in {readable(root.name)}/ have no class and are not used: {listed(loose)}")
+        told = "1 image {} has no class and is" if len(loose) == 1 else f"{len(loose)} images {{}} have no class and are"
+        notes.append(f"{told.format(f'directly in {readable(root.name)}/')} not used: {listed(loose)}")
     if others and files:
         unknown = [readable(name) for name in others]
-        notes.append(f"{len(others)} files in {readable(root.name)}/ are no images and not used: {listed(unknown)}")
+        told = "1 file in {}/ is no image and" if len(others) == 1 else f"{len(others)} files in {{}}/ are no images and"
+        notes.append(f"{told.format(readable(root.name))} not used: {listed(unknown)}")
     return files
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Mapping, Optional, Tuple
 
 from gearnn.report.bars import layer_times, network_drawing, phase_energies, phase_times
+from gearnn.report.certainty import class_scores
 from gearnn.report.curves import accuracy_curves, loss_curves
-from gearnn.report.heat import corruption_map, difference_map
+from gearnn.report.heat import confusion_map, corruption_map, difference_map
 from gearnn.report.plots import Chart
 from gearnn.report.record import Run
 from gearnn.report.scatter import Point, trade_off
@@ -23,6 +24,7 @@ def draw(run: Run) -> Charts:
         "accuracy": accuracy_curves(run),
         "loss": loss_curves(run),
         "widths": network_drawing(run),
+        "confusion": confusion_map(class_scores(run)),
         "corruptions": corruption_map(run.final),
         "difference": difference_map(run.final, run.baseline),
         "layers": layer_times(run),

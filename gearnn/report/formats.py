@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Optional
 
 MISSING = "not measured"
@@ -13,6 +15,12 @@ MINUS = "\u2212"
 def percent(fraction: Optional[float]) -> str:
     """0.9831 → 98.3 %."""
     return MISSING if fraction is None else f"{100 * fraction:.1f}{NARROW}%"
+
+
+def spread(low: float, high: float) -> str:
+    """An interval of fractions, in whole percents where it is wide: (0.576, 0.821) → 58 to 82 %."""
+    digits = 0 if high - low >= 0.05 else 1
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}{NARROW}%"
 
 
 def points(difference: Optional[float]) -> str:
@@ -94,6 +102,19 @@ def small(value: Optional[float]) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa.replace('-', MINUS)} × 10{raised}"
+
+
+def place(written: str) -> str:
+    """A text that may hold a path, without detours and with a short home: "folders in /data/new/../photos" → "… /data/photos".
+
+    For people only: beyond a link, the folder above is another one.
+    """
+    before = ""
+    while before != written:
+        before, written = written, re.sub(r"(?<=/)(?!\.\.?/)[^/]+/\.\.(?:/|$)", "", written)
+    written = written.replace("/./", "/")
+    home = str(Path.home())
+    return re.sub(rf"(?<![^\s]){re.escape(home)}(?=/|$)", "~", written) if len(home) > 1 else written
 
 
 def words(name: str) -> str:

@@ -23,7 +23,7 @@ def growth(run: Run, drawn: Charts) -> Html:
     details += [("Outputs right after growth", f"changed by {small(changed)} of the largest")] if changed is not None else []
     limit = number(run.part("time_plan").get("limit"))
     details += [("Time limit of the run", duration(limit))] if limit is not None else []
-    details += [(f"Left as it was: {layer}", str(reason)) for layer, reason in mapping(record.get("fixed")).items()]
+    details += [(f"Channels of {layer} left as they were", str(reason)) for layer, reason in mapping(record.get("fixed")).items()]
     gauges = [gauge for gauge in (_gauge(usage, bound) for usage in usages) if gauge is not None]
     missing = tag("p", "Not measured: how much of the budget was used is not in result.json.", class_="missing")
     return section(

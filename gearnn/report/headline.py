@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from gearnn.report.formats import count, duration, less, milliseconds, percent, points, quantity
+from gearnn.report.certainty import interval, known_to
+from gearnn.report.formats import NARROW, count, duration, less, milliseconds, percent, points, quantity, spread
 from gearnn.report.markup import Content, Html, join, tag, value
 from gearnn.report.readiness import readiness
 from gearnn.report.record import Run, items, mapping, number, text, texts
@@ -34,10 +35,11 @@ def summary(run: Run) -> str:
         sentences.append(f"{arch} grew from {count(before)} to {count(after)} parameters.")
     clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
     if clean is not None and robust is not None:
-        kind = run.corruptions
+        known, found = known_to(run, "clean", clean), interval(run, "robust", robust)
+        origin = ", ".join([*([spread(*found)] if found else []), f"{run.corruptions} corruptions"])
         sentences.append(
-            f"On {engine_name(run)} it is right on {percent(clean)} of the clean and {percent(robust)} of the corrupted "
-            f"images ({kind} corruptions)."
+            f"On {engine_name(run)} it is right on {percent(clean)} of the clean images{f' ({known})' if known else ''} and on "
+            f"{percent(robust)} of the corrupted ones ({origin})."
         )
     if run.baseline is not None:
         robust_gain, clean_gain = less(robust, run.baseline.robust), less(clean, run.baseline.clean)
@@ -63,9 +65,9 @@ def question(run: Run) -> str:
     for usage in map(mapping, items(growth.get("budget"))):
         limit = number(usage.get("limit"))
         if limit is not None:
-            limits.append(f"{quantity(limit, text(usage.get('unit')))} {_of(usage)}")
+            limits.append(_limit(usage, limit))
     if growth:
-        sentences.append(f"Grow it{' within ' + ' and '.join(limits) if limits else ''}.")
+        sentences.append(f"Grow it{' to at most ' + ' and '.join(limits) if limits else ''}.")
     views = max((phase.views or 1 for phase in run.phases), default=1)
     if views > 1:
         sentences.append(f"Make it robust with {count(views)} views of every image.")
@@ -74,10 +76,13 @@ def question(run: Run) -> str:
     return " ".join(sentences)
 
 
-def _of(usage: Mapping[str, Any]) -> str:
-    """The name behind a quantity: "1,064 parameters", but "50.0 MB of training memory"."""
-    name = text(usage.get("name")) or "unnamed"
-    return f"of {name}" if text(usage.get("unit")) else name
+def _limit(usage: Mapping[str, Any], limit: float) -> str:
+    """What growth may use, in a person's words: "1,064 parameters", but "50.0 MB of training memory"."""
+    name, unit, before = text(usage.get("name")) or "unnamed", text(usage.get("unit")), number(usage.get("before"))
+    if name == "summed widths":
+        times = f" ({limit / before:.1f} times as many as at first)" if before else ""
+        return f"{count(limit)} channels in all its layers together{times}"
+    return f"{quantity(limit, unit)} {'of ' if unit else ''}{name}"
 
 
 def headline(run: Run) -> Html:
@@ -88,15 +93,17 @@ def headline(run: Run) -> Html:
     how.append(_prefixed("took", duration(number(result.get("seconds_total")))) if "seconds_total" in result else None)
     before, after = number(result.get("params_seed")), number(result.get("params_final"))
     threads = number(engine.get("threads"))
-    kind = run.corruptions
-    versus = "against the same size trained clean"
     clean, robust = accuracy(run, "clean"), accuracy(run, "robust")
     clean_gain, robust_gain = (
         less(own, getattr(run.baseline, kind, None)) for own, kind in ((clean, "clean"), (robust, "robust"))
     )
     tiles = [
-        _tile("Clean accuracy", percent(clean), _gain(clean_gain, versus)),
-        _tile(join(["Robust accuracy ", tag("span", kind, class_="chip")]), percent(robust), _gain(robust_gain, versus)),
+        _tile("Clean accuracy", percent(clean), _remark(known_to(run, "clean", clean), clean_gain)),
+        _tile(
+            join(["Robust accuracy ", tag("span", run.corruptions, class_="chip")]),
+            percent(robust),
+            _remark(known_to(run, "robust", robust), robust_gain),
+        ),
         _tile(
             "Parameters",
             count(after),
@@ -131,8 +138,10 @@ def _tile(label: Content, figure_: str, remark: Content) -> Html:
     )
 
 
-def _gain(difference: Optional[float], versus: str) -> Content:
-    return f"{points(difference)} points {versus}" if difference is not None else "no baseline to compare with"
+def _remark(known: Optional[str], difference: Optional[float]) -> Content:
+    """How sure an accuracy is, and what it is against the baseline's, where there is one."""
+    gain = f"{points(difference)} points against the same size trained clean" if difference is not None else None
+    return join([part for part in (f"95{NARROW}%: {known}" if known else None, gain) if part], "; ")
 
 
 def _prefixed(prefix: str, found: Any) -> Optional[str]:

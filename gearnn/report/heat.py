@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Tuple
 
+from gearnn.report.certainty import ClassScore
 from gearnn.report.formats import less, percent, points, words
 from gearnn.report.markup import escape
 from gearnn.report.plots import Chart, Figure, axis_title, layout, shortened
 from gearnn.report.record import Network
+
+_MOST_CLASSES = 12  # in a map: a column is still wide enough on a phone
 
 Grid = List[List[Optional[float]]]
 
@@ -66,6 +69,29 @@ def side_by_side(networks: Sequence[Tuple[str, Optional[Network]]]) -> Optional[
     return Chart("corruptions", "Accuracy per corruption, mean over the severities, in percent", figure)
 
 
+def confusion_map(scores: Sequence[ClassScore]) -> Optional[Chart]:
+    """How often each class was named for the images of each, in images: right ones in one colour, wrong ones in another."""
+    names = [score.name for score in scores]
+    if not 1 < len(names) <= _MOST_CLASSES or len(set(names)) < len(names):
+        return None
+    counts = [[dict(score.named).get(name, 0) for name in names] for score in scores]
+    signs = [[1 if row == column else -1 for column in range(len(names))] for row in range(len(names))]
+    heat: Figure = {
+        "z": [
+            [sign * cell / max(1, score.images) for sign, cell in zip(line, row)]
+            for score, line, row in zip(scores, signs, counts)
+        ],
+        "text": [[str(cell) if cell else "" for cell in row] for row in counts],
+        "customdata": [[f"{cell:,} of {score.images:,} images" for cell in row] for score, row in zip(scores, counts)],
+        "colorscale": [[0.0, "var(--loss)"], [0.5, "var(--even)"], [1.0, "var(--gain)"]],
+        "zmin": -1,
+        "zmax": 1,
+    }
+    written = [shortened(name, 14) for name in names]
+    figure = _figure(written, written, "named", heat, means=False, totals=False)
+    return Chart("confusion", "What was named (columns) for the images of each class (rows)", figure)
+
+
 def _accuracies(rows: Grid) -> Figure:
     known = [value for row in rows for value in row if value is not None]
     return {
@@ -97,11 +123,13 @@ def _mean(values: List[Optional[float]]) -> Optional[float]:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _figure(rows: Sequence[str], columns: Sequence[str], across: Optional[str], heat: Figure, means: bool = True) -> Figure:
+def _figure(
+    rows: Sequence[str], columns: Sequence[str], across: Optional[str], heat: Figure, means: bool = True, totals: bool = True
+) -> Figure:
     """Cells with their values; rows and columns are told apart by their place, as names may be equal.
 
     Args:
-        means: whether the last column holds means, which a rule then sets apart, as it does those of the last row.
+        means, totals: whether the last column, and the last row, holds means, which a rule then sets apart.
     """
     shown = {
         "type": "heatmap",
@@ -123,7 +151,9 @@ def _figure(rows: Sequence[str], columns: Sequence[str], across: Optional[str], 
     }
     # Lines in the page's colour set the means apart from what they are means of.
     rule = {"type": "line", "line": {"color": "var(--surface)", "width": 6}}
-    lines = [{**rule, "y0": len(rows) - 1.5, "y1": len(rows) - 1.5, "x0": 0, "x1": 1, "xref": "paper"}]
+    lines: List[Figure] = []
+    if totals:
+        lines.append({**rule, "y0": len(rows) - 1.5, "y1": len(rows) - 1.5, "x0": 0, "x1": 1, "xref": "paper"})
     if means:
         lines.append({**rule, "x0": len(columns) - 1.5, "x1": len(columns) - 1.5, "y0": 0, "y1": 1, "yref": "paper"})
     figure = layout(70 + 27 * len(rows))

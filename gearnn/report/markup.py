@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Iterable, Optional, Sequence, Union
 
 from gearnn.report.formats import MISSING
+
+_PHONE = 354  # CSS pixels: a phone of 390 without the page's margins
+_LETTER, _SPACE = 7.2, 12  # CSS pixels of a letter in a table, and between columns
 
 
 class Html(str):
@@ -51,6 +55,9 @@ def value(content: Content) -> Html:
 def table(head: Sequence[str], rows: Sequence[Sequence[Content]], text_columns: int = 1, marked: Sequence[int] = ()) -> Html:
     """A table whose first ``text_columns`` columns hold text and whose others hold numbers, aligned right.
 
+    One that is too wide for a phone is of class "wide", and each of its cells knows the head of its column: there, the style
+    sheet shows the cells of a row below its first.
+
     Args:
         marked: indices of rows to emphasise.
     """
@@ -58,19 +65,34 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Content]], text_columns: 
     def kind(column: int) -> Optional[str]:
         return None if column < text_columns else "number"
 
+    wide = _width(head, rows, text_columns) > _PHONE
     header = tag("tr", *(tag("th", name, scope="col", class_=kind(column)) for column, name in enumerate(head)))
     body = [
         tag(
             "tr",
             *(
-                tag("th", value(cell), scope="row") if column == 0 else tag("td", value(cell), class_=kind(column))
+                tag("th", value(cell), scope="row", data_head=head[0] if wide and re.fullmatch(r"[\d.,]+", cell or "") else None)
+                if column == 0
+                else tag("td", value(cell), class_=kind(column), data_head=head[column] if wide else None)
                 for column, cell in enumerate(row)
             ),
             class_="marked" if index in marked else None,
         )
         for index, row in enumerate(rows)
     ]
-    return tag("div", tag("table", tag("thead", header), tag("tbody", *body)), class_="scroll", tabindex="0")
+    written = tag("table", tag("thead", header), tag("tbody", *body), class_="wide" if wide else None)
+    return tag("div", written, class_="scroll", tabindex="0")
+
+
+def _width(head: Sequence[str], rows: Sequence[Sequence[Content]], text_columns: int) -> float:
+    """About how wide a table is at least, in CSS pixels: text wraps between words, numbers do not."""
+    widest = [max(map(len, name.split()), default=0) for name in head]
+    for row in rows:
+        for column, cell in enumerate(row[: len(head)]):
+            shown = re.sub("<[^>]*>", "", value(cell))
+            parts = shown.split() if column < text_columns else [shown]
+            widest[column] = max([widest[column], *map(len, parts)])
+    return sum(_LETTER * letters + _SPACE for letters in widest)
 
 
 def facts(pairs: Iterable[Sequence[Content]]) -> Html:

@@ -13,6 +13,7 @@ from typing import List, Mapping, Optional, Sequence
 from gearnn.errors import UserError
 from gearnn.report import charts, cost_sections, sections
 from gearnn.report.charts import Charts
+from gearnn.report.class_section import classes
 from gearnn.report.growth_section import growth
 from gearnn.report.headline import headline
 from gearnn.report.markup import Content, Html, escape, join
@@ -34,6 +35,7 @@ def render(run: Run) -> str:
         sections.networks(run, drawn),
         sections.training(run, drawn),
         growth(run, drawn),
+        classes(run, drawn),
         sections.robustness(run, drawn),
         cost_sections.engine(run, drawn),
         cost_sections.time(run, drawn),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 from PIL import Image
@@ -36,10 +36,12 @@ def examples(run: Run, shown: int = 3) -> Html:
     found = run.examples
     if found is None:
         return tag("section", tag("h2", "Examples"), tag("p", "Not measured: no images in examples.npz.", class_="missing"))
-    strips = [_strip(found, index, _class_name(run, index), _corruptions(run, found)) for index in range(len(found.clean))]
+    strips = [_strip(run, found, index) for index in range(len(found.clean))]
     rest = strips[shown:]
     more = tag("details", tag("summary", f"{len(rest)} more"), *rest) if rest else None
     lead = "Test images, the views that robust training makes of them, and the corruptions of the benchmark at severity 3."
+    if found.named_clean is not None:
+        lead += " Below an image stands what the deployed network named."
     return tag("section", tag("h2", "Examples"), tag("p", lead, class_="lead"), *strips[:shown], more)
 
 
@@ -62,31 +64,40 @@ def hover_pictures(run: Run) -> Dict[str, str]:
     return {"clean": data_uri(found.clean[0], HOVERED), **cells} if cells else {}
 
 
-def _strip(found: Examples, index: int, label: str, corruptions: Sequence[str]) -> Html:
+def _strip(run: Run, found: Examples, index: int) -> Html:
     crisp = "crisp" if max(found.clean.shape[2:]) <= 48 else None
+    own = None if found.labels is None else int(found.labels[index])
+    label = f"image {index + 1}" if own is None else _class_name(run, own)
 
-    def picture(pixels: np.ndarray, caption: str) -> Html:
+    def picture(pixels: np.ndarray, caption: str, named: Optional[int] = None) -> Html:
         shown = image(data_uri(pixels), f"{label}, {caption}", class_=crisp, loading="lazy")
-        return tag("figure", shown, tag("figcaption", caption))
+        said = None if named is None else _said(_class_name(run, named), None if own is None else named == own)
+        return tag("figure", shown, tag("figcaption", caption, said))
 
-    views = [picture(found.clean[index], "clean")]
+    views = [picture(found.clean[index], "clean", None if found.named_clean is None else int(found.named_clean[index]))]
     if found.augmented is not None:
-        views += [picture(view, f"view {place}") for place, view in enumerate(found.augmented[index], start=2)]
-    corrupted = [] if found.corrupted is None else list(zip(found.corrupted[index], corruptions))
+        views += [picture(view, f"view {place}") for place, view in enumerate(found.augmented[index], start=1)]
+    names = _corruptions(run, found)
+    said: Sequence[Optional[int]] = [None] * len(names)
+    if found.named_corrupted is not None:
+        said = [int(named) for named in found.named_corrupted[index]]
+    corrupted = [] if found.corrupted is None else list(zip(found.corrupted[index], names, said))
     return tag(
         "div",
         tag("h3", label),
         tag("div", *views, class_="thumbs large"),
-        tag("div", *(picture(pixels, name) for pixels, name in corrupted), class_="thumbs"),
+        tag("div", *(picture(pixels, name, named) for pixels, name, named in corrupted), class_="thumbs"),
         class_="example",
     )
 
 
-def _class_name(run: Run, index: int) -> str:
-    labels, classes = None if run.examples is None else run.examples.labels, items(run.result.get("classes"))
-    if labels is None:
-        return f"image {index + 1}"
-    label = int(labels[index])
+def _said(name: str, right: Optional[bool]) -> Html:
+    mark = {True: "✓ ", False: "✗ ", None: ""}[right]
+    return tag("span", f"{mark}{name}", class_="said wrong" if right is False else "said")
+
+
+def _class_name(run: Run, label: int) -> str:
+    classes = items(run.result.get("classes"))
     return str(classes[label]) if 0 <= label < len(classes) else f"class {label}"
 
 

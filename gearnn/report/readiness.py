@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional
 
+from gearnn.report.certainty import caveat, guessing, interval, known_to
 from gearnn.report.formats import count, less, percent, points, quantity, small
 from gearnn.report.markup import Html, tag
 from gearnn.report.record import Run, items, mapping, number, text
@@ -12,6 +13,11 @@ from gearnn.report.record import Run, items, mapping, number, text
 MAX_ABS, TOP1 = 1e-4, 0.98
 """How far logits of an engine may be from torch's (those up to 10; larger ones in proportion, see `Comparison.allowed`), and the
 share of images on which the top class must be the same."""
+
+_BEYOND = (
+    "Whether it is accurate enough is for its use to say. Other precisions are judged by gearnn bundle, speed on another board "
+    "by gearnn profile there."
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Check:
 
 def checks(run: Run) -> List[Check]:
     """What a network is asked before it is deployed."""
-    return [_agreement(run), _accuracy(run), _budget(run), _gain(run)]
+    gain = [_gain(run)] if run.baseline is not None else []  # that none was trained is told where networks are compared
+    return [_agreement(run), _accuracy(run), _budget(run), *gain]
 
 
 def verdict(found: List[Check]) -> str:
@@ -49,18 +56,28 @@ def readiness(run: Run) -> Html:
         )
         for check in found
     ]
+    few = caveat(run, number(run.result.get("clean_accuracy")))
     told, style = {
-        "Ready": ("Ready: the FP32 network may be deployed.", "ready ready-yes"),
+        "Ready": (f"Ready: {_meant(found)}.", "ready ready-yes"),
         "Not ready": ("Not ready: a check failed.", "ready ready-no"),
         "Not known": ("Not known: a check that decides it was not measured.", "ready"),
     }[verdict(found)]
     return tag(
         "div",
         tag("p", told, class_="verdict"),
+        tag("p", few, class_="caveat") if few else None,
         tag("ul", *rows, class_="checks"),
-        tag("p", "Other precisions are judged by gearnn bundle, speed on another board by gearnn profile there.", class_="note"),
+        tag("p", _BEYOND, class_="note"),
         class_=style,
     )
+
+
+def _meant(found: List[Check]) -> str:
+    """What it is to be ready, of what was asked: no praise of the accuracy, which its use alone can judge."""
+    parts = ["the FP32 network computes on its engine what it does in torch", "is right more often than guessing"]
+    if found[2].passed:
+        parts.append("keeps to its budget")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _agreement(run: Run) -> Check:
@@ -75,16 +92,15 @@ def _agreement(run: Run) -> Check:
 
 
 def _accuracy(run: Run) -> Check:
-    """Better than always naming one class, which a network that learnt nothing does."""
-    clean, classes = number(run.result.get("clean_accuracy")), len(items(run.result.get("classes")))
-    question = "It learnt something"
-    if clean is None or classes < 2:
+    """Better than always naming one class, which a network that learnt nothing does: surely so, not by luck of the images."""
+    clean, guess = number(run.result.get("clean_accuracy")), guessing(run)
+    known, low = known_to(run, "clean", clean), interval(run, "clean", clean)
+    question = "It is right more often than guessing"
+    if clean is None or guess is None or low is None:
         return Check(question, None, "not measured")
-    return Check(
-        question,
-        clean > 1 / classes,
-        f"{percent(clean)} of the test images; guessing among {classes} gives {percent(1 / classes)}",
-    )
+    told = f"{percent(clean)} of the test images ({known}); {guess[1]}"
+    surely = low[0] > guess[0]
+    return Check(question, surely, told if surely or clean <= guess[0] else f"{told}, which so few images do not rule out")
 
 
 def _budget(run: Run) -> Check:
@@ -116,5 +132,5 @@ def _gain(run: Run) -> Check:
     final, base = run.final, run.baseline
     gain = less(final.robust, base.robust) if final is not None and base is not None else None
     if gain is None:
-        return Check(question, None, "not measured: no baseline was trained" if base is None else "not measured", needed=False)
+        return Check(question, None, "not measured", needed=False)
     return Check(question, gain > 0, f"{points(gain)} points", needed=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
+from gearnn.report.certainty import sureness
 from gearnn.report.charts import Charts
-from gearnn.report.formats import count, duration, less, milliseconds, percent, points
+from gearnn.report.formats import count, duration, less, milliseconds, percent, place, points
 from gearnn.report.markup import Content, Html, facts, join, table, tag, value
 from gearnn.report.plots import Chart
-from gearnn.report.record import KINDS, Run, text, texts
+from gearnn.report.record import Run, text, texts
 
 
 def figure(chart: Optional[Chart], reason: str) -> Html:
@@ -96,28 +97,11 @@ def robustness(run: Run, drawn: Charts) -> Html:
         if kind == "generated"
         else [f"Accuracy of the final network under each corruption and severity, in percent ({kind})."]
     )
-    shown = [figure(drawn["corruptions"], "no accuracies per corruption in result.json")]
-    reason = "its accuracies per corruption are not comparable" if run.baseline else "no baseline of the same size was trained"
-    shown.append(figure(drawn["difference"], f"difference to the clean-trained baseline, as {reason}"))
-    return section("Robustness", lead, tag("div", *shown, class_="pair"), _certainty(run), _conditions(run))
-
-
-def _certainty(run: Run) -> Optional[Html]:
-    """How sure the accuracies are, and how far the network's confidence is from them."""
-    network = run.final
-    if network is None:
-        return None
-    pairs = []
-    for kind in KINDS:
-        interval = network.intervals[kind]
-        if len(interval) == 2:
-            pairs.append((f"{kind.capitalize()} accuracy, 95 %", f"{percent(interval[0])} to {percent(interval[1])}"))
-        if network.errors[kind] is not None:
-            pairs.append((f"Calibration error (ECE), {kind}", percent(network.errors[kind])))
-    if not pairs:
-        return None
-    note = "The intervals hold what these test images leave open, not what training with another seed would give."
-    return join([facts(pairs), tag("p", note, class_="note")])
+    shown = figure(drawn["corruptions"], "no accuracies per corruption in result.json")
+    if run.baseline is not None:
+        reason = "difference to the clean-trained baseline, as its accuracies per corruption are not comparable"
+        shown = tag("div", shown, figure(drawn["difference"], reason), class_="pair")
+    return section("Robustness", lead, shown, sureness(run), _conditions(run))
 
 
 def notes(run: Run) -> Html:
@@ -134,7 +118,7 @@ def notes(run: Run) -> Html:
 
 def configuration(run: Run) -> Html:
     """Every option of the run, as resolved."""
-    rows = [(tag("code", name), written) for name, written in flat(run.config)]
+    rows = [(tag("code", name), place(written) if name in ("data", "out") else written) for name, written in flat(run.config)]
     if not rows:
         return section("Configuration", None, tag("p", "Not measured: config.json is missing.", class_="missing"))
     body = tag("details", tag("summary", f"All {len(rows)} options as resolved"), facts(rows))
@@ -146,7 +130,10 @@ def surroundings(run: Run) -> Html:
     device = [(key.replace("_", " "), written) for key, written in flat(run.part("device"))]
     versions = list(flat(run.part("versions")))
     data = run.part("dataset")
-    lines: List[Tuple[Content, Content]] = [("run folder", str(run.folder)), ("data", text(data.get("source")))]
+    lines: List[Tuple[Content, Content]] = [
+        ("run folder", place(str(run.folder))),
+        ("data", place(text(data.get("source")) or "") or None),
+    ]
     return section(
         "Environment",
         None,

@@ -6,11 +6,11 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-ARRAYS = ("clean", "augmented", "corrupted", "labels", "by_severity")
+ARRAYS = ("clean", "augmented", "corrupted", "labels", "by_severity", "named_clean", "named_corrupted")
 """In examples.npz."""
 _LARGEST = 1 << 27  # bytes unpacked
 _MOST = 64  # example images
@@ -22,7 +22,8 @@ _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 class Examples:
     """uint8 images: clean (n, C, H, W), augmented (n, J - 1, C, H, W), corrupted (n, kinds, C, H, W); labels (n,).
 
-    ``by_severity`` (kinds, severities, C, H, W) is the first image under every corruption.
+    ``by_severity`` (kinds, severities, C, H, W) is the first image under every corruption. ``named_clean`` (n,) and
+    ``named_corrupted`` (n, kinds) are the classes that the deployed network named.
     """
 
     clean: np.ndarray
@@ -30,6 +31,8 @@ class Examples:
     corrupted: Optional[np.ndarray]
     labels: Optional[np.ndarray]
     by_severity: Optional[np.ndarray] = None
+    named_clean: Optional[np.ndarray] = None
+    named_corrupted: Optional[np.ndarray] = None
 
 
 def read_text(path: Path, largest: int) -> str:
@@ -91,7 +94,7 @@ def read_examples(path: Path, missing: List[str]) -> Optional[Examples]:
             return None
         return array
 
-    clean, labels = images("clean", 4), found.get("labels")
+    clean = images("clean", 4)
     if clean is None:
         missing.append("examples.npz holds no clean images, so none are shown.")
         return None
@@ -100,6 +103,17 @@ def read_examples(path: Path, missing: List[str]) -> Optional[Examples]:
         array = images(name, 5)
         return array if array is not None and len(array) == len(clean) else None
 
-    fitting = labels is not None and labels.shape == (len(clean),) and labels.dtype.kind in "iu"
-    levels = images("by_severity", 5)
-    return Examples(clean, beside("augmented"), beside("corrupted"), labels if fitting else None, levels)
+    def classes(name: str, shape: Tuple[int, ...]) -> Optional[np.ndarray]:
+        array = found.get(name)
+        return array if array is not None and array.shape == shape and array.dtype.kind in "iu" else None
+
+    count, corrupted = len(clean), beside("corrupted")
+    return Examples(
+        clean,
+        beside("augmented"),
+        corrupted,
+        classes("labels", (count,)),
+        images("by_severity", 5),
+        classes("named_clean", (count,)),
+        None if corrupted is None else classes("named_corrupted", corrupted.shape[:2]),
+    )

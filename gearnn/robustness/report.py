@@ -36,6 +36,8 @@ class Report:
         n_clean: clean images.
         hits: uint16 (n,): how many of the versions of each image that ``robust`` counts were recognised. Not part of the
             JSON. The difference of two networks' hits, over the number of versions, can be bootstrapped in the same way.
+        right: bool (n_clean,): which clean images were recognised. Not part of the JSON, as is the next.
+        named: int32 (n_clean,): the class that the network named for each clean image.
     """
 
     clean: float
@@ -56,6 +58,8 @@ class Report:
     parameters: str = ""
     n_clean: int = 0
     hits: Optional[np.ndarray] = field(default=None, repr=False, compare=False)
+    right: Optional[np.ndarray] = field(default=None, repr=False, compare=False)
+    named: Optional[np.ndarray] = field(default=None, repr=False, compare=False)
 
     def against(self, baseline: Report) -> Report:
         """This report with `mce` filled in (Hendrycks & Dietterich, ICLR 2019).
@@ -73,7 +77,7 @@ class Report:
 
     def to_dict(self) -> Dict[str, Any]:
         """JSON-ready."""
-        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "hits"}
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.compare}
         ready: Dict[str, Any] = json.loads(json.dumps(plain))
         return ready
 
@@ -87,16 +91,19 @@ class Tally:
 
     Attributes:
         right: bool (N,), whether each image was recognised.
+        named: int32 (N,), the class that was named for it.
         gaps: float64 (15,), sums of `confidence_gaps`.
     """
 
     def __init__(self, count: int) -> None:
         self.right = np.zeros(count, dtype=bool)
+        self.named = np.zeros(count, dtype=np.int32)
         self.gaps = np.zeros(BINS)
 
     def add(self, rows: slice, logits: np.ndarray, labels: np.ndarray) -> None:
         """Logits (n, K) and labels (n,) of these images."""
-        self.right[rows] = logits.argmax(1) == labels
+        self.named[rows] = logits.argmax(1)
+        self.right[rows] = self.named[rows] == labels
         self.gaps += confidence_gaps(logits, labels)
 
     @property
@@ -140,4 +147,6 @@ def summary(clean: Tally, corrupted: Mapping[Tuple[str, int], Tally], *, kind: s
         parameters=parameters,
         n_clean=len(clean.right),
         hits=hits,
+        right=clean.right,
+        named=clean.named,
     )

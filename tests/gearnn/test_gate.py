@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gearnn.errors import UserError
@@ -35,7 +37,7 @@ def test_drops_are_in_points_against_fp32():
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (report(0.88, (0.8, 0.6), (0.7, 0.5)), r"^clean accuracy is 2.00 points below FP32, 1 allowed$"),
+        (report(0.88, (0.8, 0.6), (0.7, 0.5)), r"^clean accuracy is 2.00 points \(20 of 1,000 images\) below FP32, 1 allowed$"),
         (report(0.9, (0.7, 0.6), (0.7, 0.5)), r"^robust accuracy is 2.50 points"),
         (report(0.85, (0.7, 0.6), (0.7, 0.5)), r"^clean accuracy .* and robust accuracy"),
     ],
@@ -58,6 +60,73 @@ def test_the_table_names_corruptions_only_where_asked_or_needed():
     assert "noise" not in "\n".join(lines(found))
     assert "noise" in "\n".join(lines(found, per_corruption=True))
     assert lines(found)[2].endswith("yes")
+
+
+def counted(right, hits=None, versions=75):
+    """A report on images that were kept; robust accuracy is 0.5 unless it is given."""
+    right = np.asarray(right, bool)
+    hits = np.full(len(right), versions // 2, np.uint16) if hits is None else np.asarray(hits, np.uint16)
+    robust = float(hits.sum() / (versions * len(right)))
+    rows = {f"kind {place}": (robust,) * 5 for place in range(versions // 5)}
+    return Report(
+        float(right.mean()), robust, rows, (1, 2, 3, 4, 5), "generated", len(right), 0, n_clean=len(right), hits=hits, right=right
+    )
+
+
+def judged(reference, other, **options):
+    return verdicts({"fp32": reference, "int8": other}, **options)["int8"]
+
+
+def test_one_of_49_images_forbids_nothing_but_is_named():
+    right = np.arange(49) < 35
+    found = judged(counted(right), counted(right & (np.arange(49) != 3)))
+    assert found.ready and found.reason == "" and found.clean_chance == 0.5
+    assert found.note == "clean accuracy is 2.04 points (1 of 49 images) below FP32, which 49 images do not tell from chance"
+    shown = "\n".join(lines({"fp32": judged(counted(right), counted(right)), "int8": found}))
+    assert "yes (clean accuracy is 2.04 points" in shown and "a drop of 1 point in clean accuracy cannot be told" in shown
+
+
+def test_a_large_drop_is_refused_however_few_the_images_are():
+    right = np.arange(49) < 35
+    assert judged(counted(right), counted(np.arange(49) < 33)).ready  # 4.08 points
+    found = judged(counted(right), counted(np.arange(49) < 32))  # 6.12, p = 1/8
+    assert not found.ready and found.reason.startswith("clean accuracy is 6.12 points (3 of 49 images)")
+
+
+def test_the_same_drop_is_beyond_chance_where_few_images_changed():
+    right, place = np.arange(1000) < 900, np.arange(1000)
+    steady = right & (place >= 15)  # 15 lost, none won
+    assert not judged(counted(right), counted(steady)).ready
+    restless = (right & (place >= 70)) | ((place >= 900) & (place < 955))  # 70 lost, 55 won
+    found = judged(counted(right), counted(restless))
+    assert found.clean_drop == pytest.approx(1.5) and found.ready and "do not tell from chance" in found.note
+    assert 0.05 < found.clean_chance < 0.2
+
+
+def test_versions_of_an_image_make_small_robust_drops_plain():
+    generator = np.random.default_rng(0)
+    hits, right = generator.integers(10, 60, 49), np.ones(49, bool)
+    found = judged(counted(right, hits), counted(right, hits - 1))  # each image loses one version of 75: 1.33 points
+    assert not found.ready and found.reason == "robust accuracy is 1.33 points below FP32, 1 allowed"
+    assert found.robust_chance < 1e-3
+    one = hits.copy()
+    one[np.argmax(hits)] = 0  # one image loses all of its versions: more than a point, but it is one image
+    found = judged(counted(right, hits), counted(right, one))
+    assert found.robust_drop > 1 and found.ready and found.note.startswith("robust accuracy is")
+
+
+def test_what_is_allowed_needs_no_test():
+    right = np.arange(1000) < 900
+    found = judged(counted(right), counted(right & (np.arange(1000) >= 9)))  # 0.9 points, certainly lost
+    assert found.clean_chance < 0.01 and found.ready and found.note == ""
+
+
+def test_accuracies_alone_are_judged_by_whole_images():
+    few, other = (replace(FP32, n=49, clean=right / 49) for right in (35, 33))
+    assert judged(few, other).ready and judged(few, other).note
+    assert not judged(few, replace(few, clean=32 / 49)).ready  # more than 5 points
+    assert not judged(replace(FP32, n=200), replace(FP32, n=200, clean=0.88)).ready
+    assert judged(replace(FP32, n=200), replace(FP32, n=200, clean=0.8875)).ready  # half an image more than allowed
 
 
 def test_mistakes():

@@ -53,7 +53,13 @@ def test_images_in_network_engine_and_report_out(npz: Path, tmp_path: Path, caps
     assert all(network["robustness"]["kind"] == "generated" for network in result["networks"])
     assert [phase["name"] for phase in result["phases"]] == ["seed", "growth", "regrow", "era", "baseline"]
     assert len(result["width_layers"]) == len(result["widths_final"])
+    scores = result["per_class"]
+    assert [score["class"] for score in scores] == result["classes"]
+    assert sum(score["images"] for score in scores) == result["dataset"]["n_test"]
+    assert sum(score["right"] for score in scores) / result["dataset"]["n_test"] == result["clean_accuracy"]
+    assert not any("per_class" in network for network in result["networks"])
     examples = np.load(out / "examples.npz", allow_pickle=False)
+    assert examples["named_corrupted"].shape == examples["corrupted"].shape[:2]
     assert examples["corrupted"].shape[1] == 15
     assert (examples["augmented"] != examples["clean"][:, None]).any()
 

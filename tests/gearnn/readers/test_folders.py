@@ -135,8 +135,15 @@ def test_what_is_left_out_is_noted(tmp_path):
     assert "folders without images" in notes
     assert "empty" in notes
     assert "loose.png" in notes
-    assert "2 files" in notes
-    assert "readme.txt" in notes
+    assert "2 files in" in notes and "are no images and not used: readme.txt, readme.md" in notes
+    assert "1 image directly in" in notes and "has no class and is not used" in notes
+
+
+def test_a_single_file_is_noted_in_the_singular(tmp_path):
+    touch(tmp_path, "a/1.jpg", "b/1.jpg", "b/notes.txt", "x.png", "y.png")
+    notes = " | ".join(folders.read(tmp_path).notes)
+    assert f"1 file in {tmp_path.name}/ is no image and not used: notes.txt" in notes
+    assert f"2 images directly in {tmp_path.name}/ have no class and are not used" in notes
 
 
 def test_no_images(tmp_path):

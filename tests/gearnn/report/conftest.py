@@ -101,6 +101,7 @@ def result() -> Dict[str, Any]:
             "opset": 13,
         },
         "networks": networks,
+        "per_class": per_class(),
         "arch": "mobilenet_v1",
         "classes": [str(digit) for digit in range(10)],
         "image_size": 32,
@@ -139,6 +140,16 @@ def result() -> Dict[str, Any]:
     }
 
 
+def per_class() -> List[Dict[str, Any]]:
+    """36 images of each digit; a few of them are taken for the next digit."""
+    rows = []
+    for digit in range(10):
+        wrong = 0 if digit % 5 else 3
+        named = {str(digit): 36 - wrong, **({str((digit + 1) % 10): wrong} if wrong else {})}
+        rows.append({"class": str(digit), "images": 36, "right": 36 - wrong, "named": named})
+    return rows
+
+
 def metrics() -> List[Dict[str, Any]]:
     generator = np.random.default_rng(0)
     rows, reached = [], 0.3
@@ -174,7 +185,10 @@ def pictures() -> Dict[str, np.ndarray]:
 
     levels = np.stack([noisy(15)[0] for _ in range(5)], axis=1)
     labels = np.arange(6, dtype=np.int64)
-    return {"clean": clean, "augmented": noisy(3), "corrupted": noisy(15), "by_severity": levels, "labels": labels}
+    named = np.repeat(labels[:, None], 15, axis=1)
+    named[1, 9] = 7
+    said = {"named_clean": labels, "named_corrupted": named}
+    return {"clean": clean, "augmented": noisy(3), "corrupted": noisy(15), "by_severity": levels, "labels": labels, **said}
 
 
 CONFIG = {

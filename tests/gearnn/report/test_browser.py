@@ -63,7 +63,7 @@ def test_every_chart_has_data(browser: Any, make_run: Callable[..., Path], width
     assert said == []
     charts = draw(read_run(folder))
     found = marks(page)
-    assert list(found) and set(found) == set(charts) and len(charts) == 10
+    assert list(found) and set(found) == set(charts) and len(charts) == 11
     assert all(found.values()), found
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
     assert page.evaluate("getComputedStyle(document.body).color") == ink
@@ -85,6 +85,16 @@ def test_labels_of_phases_do_not_lie_on_each_other_or_on_the_curves(browser: Any
             for other in boxes[:index]:
                 apart = box["x"] >= other["x"] + other["width"] or other["x"] >= box["x"] + box["width"]
                 assert apart or abs(box["y"] - other["y"]) >= 12
+
+
+def test_tables_fit_on_a_phone(browser: Any, make_run: Callable[..., Path]) -> None:
+    page, _ = opened(browser, write_report(make_run()), PHONE)
+    page.evaluate("document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
+    sizes = page.evaluate("[...document.querySelectorAll('.scroll')].map((table) => [table.scrollWidth, table.clientWidth])")
+    assert len(sizes) > 4 and all(inner <= outer for inner, outer in sizes), sizes
+    captions = "[...document.querySelectorAll('.thumbs figcaption')].filter((name) => name.scrollWidth > name.clientWidth).length"
+    assert page.evaluate(captions) == 0
+    assert page.evaluate("getComputedStyle(document.querySelector('.wide td'), '::before').content") == '"Parameters"'
 
 
 def test_images_appear_over_the_heat_map(browser: Any, make_run: Callable[..., Path]) -> None:
@@ -125,11 +135,38 @@ def test_charts_follow_the_scheme(browser: Any, make_run: Callable[..., Path]) -
     assert said == []
 
 
+def test_paper_is_light_and_cuts_nothing(browser: Any, make_run: Callable[..., Path], tmp_path: Path) -> None:
+    page, said = opened(browser, write_report(make_run()), scheme="dark")
+    shown = page.query_selector("#chart-time .main-svg").bounding_box()["width"]
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    accents = ["rgb(31, 95, 158)", "rgb(111, 176, 238)"]
+    assert accents[0] in page.inner_html("#chart-time") and accents[1] not in page.inner_html("#chart-time")
+    page.emulate_media(media="print")
+    for width in (688, 500):  # A4 between its margins, and a smaller page
+        page.set_viewport_size({"width": width, "height": 900})
+        assert width < 688 or page.evaluate("document.documentElement.scrollWidth") <= width
+        for place in page.query_selector_all(".chart"):
+            outer = place.bounding_box()
+            for svg in place.query_selector_all(".main-svg"):
+                box = svg.bounding_box()
+                assert box["x"] >= outer["x"] - 0.5 and box["x"] + box["width"] <= outer["x"] + outer["width"] + 0.5
+                assert box["height"] <= outer["height"] + 0.5
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": DESKTOP, "height": 844})
+    page.evaluate("delete document.documentElement.dataset.drawn; window.dispatchEvent(new Event('afterprint'))")
+    page.wait_for_selector("html[data-drawn]", state="attached")
+    page.wait_for_function(f"Math.abs(document.querySelector('#chart-time .main-svg').clientWidth - {shown}) < 1")
+    assert accents[1] in page.inner_html("#chart-time") and said == []
+    page.pdf(path=str(tmp_path / "report.pdf"), format="A4")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_data_cannot_run_as_a_script(browser: Any, make_run: Callable[..., Path]) -> None:
     attack = "<img src=x onerror=document.body.id='owned'><a href='https://example.org'>x</a>"
 
     def plant(result: Dict[str, Any]) -> None:
         result["classes"] = [attack] * 10
+        result["per_class"][0].update({"class": attack, "named": {attack: 30, "1": 6}})
         result["width_layers"][0] = attack
         result["phases"][0]["name"] = attack
         result["dataset"]["name"] = attack

@@ -21,7 +21,7 @@ def test_phases_and_latencies_are_tabulated(make_run: MakeRun) -> None:
     run = read_run(make_run())
     era = rows(cost_sections.time(run, draw(run)))[4]
     assert era == ["era", "40", "4", "57,480", "2 min 51 s", "336", "771 MB", "3.7 kJ"]
-    assert rows(cost_sections.engine(run, draw(run)))[1] == ["1", "0.412 ms", "0.455 ms", "0.731 ms", "2,391", "200"]
+    assert rows(cost_sections.engine(run, draw(run)))[1] == ["1", "0.412 ms", "0.455 ms", "0.731 ms", "2,427", "2,391", "200"]
     assert "3.1 × 10⁻⁶" in cost_sections.engine(run, draw(run))
 
 

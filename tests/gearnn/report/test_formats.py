@@ -14,6 +14,8 @@ from gearnn.report.formats import MINUS, MISSING, NARROW
         (formats.points(0.1296), "+13.0"),
         (formats.points(-0.0042), f"{MINUS}0.4"),
         (formats.points(-0.0001), "±0.0"),
+        (formats.spread(0.5764, 0.8214), f"58 to 82{NARROW}%"),
+        (formats.spread(0.9312, 0.9408), f"93.1 to 94.1{NARROW}%"),
         (formats.count(210882), "210,882"),
         (formats.decimal(1234.567), "1,234.57"),
         (formats.milliseconds(0.4123), f"0.412{NARROW}ms"),
@@ -46,3 +48,11 @@ def test_a_difference_needs_both_sides() -> None:
     assert formats.less(0.9, 0.7) == pytest.approx(0.2)
     assert formats.less(None, 0.7) is None
     assert formats.less(0.9, None) is None
+
+
+def test_paths_take_no_detours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert formats.place("image folders in /tmp/x/y/../../photos 2/./a") == "image folders in /tmp/photos 2/a"
+    assert formats.place("/home/ada/photos") == "~/photos" and formats.place("/home/adam/photos") == "/home/adam/photos"
+    assert formats.place("in /home/ada") == "in ~" and formats.place("/mnt/home/ada/x") == "/mnt/home/ada/x"
+    assert formats.place("../photos") == "../photos" and formats.place("/a/..") == "/" and formats.place("not set") == "not set"

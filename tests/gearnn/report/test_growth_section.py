@@ -22,7 +22,7 @@ def test_growth_says_what_bound_it(make_run: MakeRun) -> None:
     assert "predicted 42.0 MB, measured 43.0 MB" in shown and "osg" in shown
     run = read_run(make_run(lambda result: result["growth"].update(bound_by="candidates", fixed={"stem": "reused twice"})))
     shown = growth_section.growth(run, draw(run))
-    assert "all were taken before" in shown and "Left as it was: stem" in shown
+    assert "all were taken before" in shown and "Channels of stem left as they were" in shown
 
 
 def test_the_budget_that_bound_growth_is_marked(make_run: MakeRun) -> None:

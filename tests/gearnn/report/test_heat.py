@@ -6,6 +6,7 @@ from typing import Callable
 import pytest
 
 from gearnn.report import heat
+from gearnn.report.certainty import ClassScore
 from gearnn.report.record import read_run
 
 MakeRun = Callable[..., Path]
@@ -64,3 +65,13 @@ def test_runs_stand_side_by_side(make_run: MakeRun) -> None:
         run.final.robust, abs=1e-4
     )
     assert heat.side_by_side([("a", None), ("b", None)]) is None
+
+
+def test_confusions_are_shares_of_a_class_and_wrong_ones_negative() -> None:
+    scores = [ClassScore("cat", 20, 15, (("cat", 15), ("dog", 5))), ClassScore("dog", 10, 9, (("cat", 1), ("dog", 9)))]
+    chart = heat.confusion_map(scores)
+    assert chart is not None
+    shown = chart.figure["data"][0]
+    assert shown["z"] == [[0.75, -0.25], [-0.1, 0.9]] and shown["text"] == [["15", "5"], ["1", "9"]]
+    assert shown["customdata"][0][1] == "cat, named dog: 5 of 20 images" and chart.figure["layout"]["shapes"] == []
+    assert heat.confusion_map(scores[:1]) is None and heat.confusion_map(scores * 7) is None

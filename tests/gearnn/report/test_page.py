@@ -34,6 +34,7 @@ class Elements(HTMLParser):
 def hostile(result: Dict[str, Any]) -> None:
     result.update(arch=HOSTILE, method=HOSTILE, preset=HOSTILE, classes=[HOSTILE] * 10, warnings=[HOSTILE, "\ud800"])
     result["dataset"].update(name=HOSTILE, source=HOSTILE, notes=[HOSTILE])
+    result["per_class"][0].update({"class": HOSTILE, "named": {HOSTILE: 30, "1": 6}})
     result["width_layers"][0] = HOSTILE
     result["versions"][HOSTILE] = HOSTILE
     result["device"]["name"] = HOSTILE

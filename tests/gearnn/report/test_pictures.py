@@ -37,12 +37,27 @@ def test_strips_are_named_and_folded(make_run: Callable[..., Path]) -> None:
     shown = examples(read_run(make_run()))
     assert shown.count("<img ") == 6 * (1 + 3 + 15)
     assert "<summary>3 more</summary>" in shown
-    assert 'alt="0, clean"' in shown and 'alt="5, gaussian noise"' in shown and 'alt="2, view 4"' in shown
+    assert (
+        'alt="0, clean"' in shown and 'alt="5, gaussian noise"' in shown and 'alt="2, view 3"' in shown and "view 4" not in shown
+    )
 
 
 def test_names_are_not_invented(make_run: Callable[..., Path]) -> None:
     shown = examples(read_run(make_run(lambda result: result.update(classes=["only"], networks=[]))))
     assert 'alt="only, clean"' in shown and 'alt="class 5, corruption 15"' in shown
+
+
+def test_what_the_network_named_stands_below_its_image(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    shown = examples(read_run(folder))
+    assert shown.count('<span class="said">✓ ') == 6 * (1 + 15) - 1
+    assert 'alt="1, fog"' in shown and '<figcaption>fog<span class="said wrong">✗ 7</span>' in shown
+    with np.load(folder / "examples.npz") as stored:
+        kept = {name: stored[name] for name in stored.files}
+    np.savez(folder / "examples.npz", **{**kept, "named_clean": kept["named_clean"][:2], "named_corrupted": kept["labels"]})
+    assert "said" not in examples(read_run(folder))  # shapes that do not fit are not guessed at
+    np.savez(folder / "examples.npz", **{name: array for name, array in kept.items() if name != "labels"})
+    assert '<span class="said">0</span>' in examples(read_run(folder)) and "✗" not in examples(read_run(folder))
 
 
 def test_every_cell_of_the_heat_map_has_its_image(make_run: Callable[..., Path]) -> None:
