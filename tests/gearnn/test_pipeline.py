@@ -15,6 +15,7 @@ from PIL import Image
 
 from gearnn.cli import main
 from gearnn.data import Dataset
+from gearnn.engine.compare import Comparison
 
 
 @pytest.fixture()
@@ -114,7 +115,7 @@ def test_gearnn_1_on_the_other_networks(arch: str, shots: int, grower: str, npz:
     result = json.loads((out / "result.json").read_text())
     last = "regrow" if shots == 1 else "regrow-2"
     assert [(network["name"], network["phase"]) for network in result["networks"]] == [("seed", "seed"), ("robust", last)]
-    assert result["engine"]["comparison"]["max_abs"] < 1e-4
+    Comparison(**result["engine"]["comparison"]).check()  # in proportion: after two epochs, logits can be in the thousands
     assert result["params_final"] > result["params_seed"]
     assert result["growth"]["budget"][0]["before"] < result["growth"]["budget"][0]["after"]
     assert (out / "report.html").exists()
