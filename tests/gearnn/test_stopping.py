@@ -113,7 +113,7 @@ def test_the_command_that_is_printed_goes_on(tmp_path: Path, capsys: pytest.Capt
 def test_what_is_stopped_before_training_is_started_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(config: object, progress: object) -> None:
+    def run(config: object, progress: object, say: object) -> None:
         raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr("gearnn.pipeline.run", run)
