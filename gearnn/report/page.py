@@ -58,7 +58,7 @@ def assemble(title: str, body: Sequence[Content], drawn: Charts, pictures: Optio
     """
     plotly = _plotly()
     template = (HERE / "template.html").read_text(encoding="utf-8")
-    scripts = [plotly, *(script for script in re.findall(r"<script>(.*?)</script>", template, re.DOTALL) if script != "$plotly")]
+    scripts = [plotly, *re.findall(r"<script>(.*?)</script>", template, re.DOTALL)]
     page = Template(template).substitute(
         policy=policy(scripts),
         title=escape(title),
