@@ -30,8 +30,10 @@ def cache_on_disk(dispatcher: Any, variant: str) -> None:
         dispatcher.enable_caching()
     except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
         return
-    compiler = getattr(sys.modules.get("numba_cuda"), "__version__", "")  # Numba's own version is in the index
-    cache, key = dispatcher._cache, (variant, compiler, _sources())
+    cache = dispatcher._cache
+    # Numba's own version is in the index; that of the package which compiles for CUDA is not.
+    compiler = getattr(sys.modules.get("numba_cuda"), "__version__", "") if ".cuda." in type(cache).__module__ else ""
+    key = (variant, compiler, _sources())
     cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
     cache._cache_file = _FilePerKey(cache._cache_path, cache._impl, type(cache._cache_file))
 
