@@ -14,8 +14,8 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a quintic that pulls singular value
 
 
 def orthogonaliser(matrix: Tensor, steps: int = _STEPS) -> Tensor:
-    """The square matrix that takes another's singular values near 1 (0.3 … 1.3) and leaves its singular vectors: Newton–Schulz
-    iteration.
+    """The square matrix that takes another's singular values near each other and leaves its singular vectors, the product having
+    a Frobenius norm of 1: Newton–Schulz iteration.
 
     Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; in torch from 2.9 on, for 2-D weights).
 
@@ -23,13 +23,13 @@ def orthogonaliser(matrix: Tensor, steps: int = _STEPS) -> Tensor:
         matrix: float32 (M, N), of any scale.
 
     Returns:
-        float32 (S, S) of its shorter side S, to be `multiplied` with it.
+        float32 (S, S) of its shorter side S, to be multiplied with it (`add_product`).
     """
     a, b, c = _COEFFICIENTS
     # Every step multiplies by a polynomial of the Gram matrix, so that the long side is met once here and once at the end.
-    gram = matrix.T @ matrix if _is_tall(matrix) else matrix @ matrix.T
-    norm = gram.trace().sqrt() + 1e-12  # Frobenius
-    gram = gram / norm / norm
+    whole = matrix.T @ matrix if _is_tall(matrix) else matrix @ matrix.T
+    norm = whole.trace().sqrt() + 1e-12  # Frobenius
+    whole = gram = whole / norm / norm
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     product = identity
     for step in range(steps):
@@ -37,12 +37,19 @@ def orthogonaliser(matrix: Tensor, steps: int = _STEPS) -> Tensor:
         product = factor @ product if step else factor
         if step + 1 < steps:
             gram = factor @ gram @ factor
-    return product / norm
+    # |P M|² = tr(P M Mᵀ Pᵀ): known before P and M are multiplied.
+    length = ((product @ whole) * product).sum().clamp(min=0).sqrt()
+    return product / (norm * (length + 1e-12))
 
 
-def multiplied(square: Tensor, matrix: Tensor) -> Tensor:
-    """The matrix times a square one, on its shorter side."""
-    return matrix @ square if _is_tall(matrix) else square @ matrix
+def add_product(target: Tensor, square: Tensor, matrix: Tensor) -> None:
+    """Add a matrix multiplied with a square one, on its shorter side, to ``target``, in place."""
+    target.addmm_(*((matrix, square) if _is_tall(matrix) else (square, matrix)))
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """A weight (out, in, …) as a matrix of one row per output channel; a view where it lies channels last."""
+    return weight.movedim(1, -1).flatten(1)
 
 
 def _is_tall(matrix: Tensor) -> bool:
@@ -104,15 +111,14 @@ class Muon(torch.optim.Optimizer):
                 update = self._update(parameter, group)
                 if group["relative"]:
                     # Columns may come in any order; channels last, as it lies in memory, nothing is copied.
-                    matrix = update.movedim(1, -1).flatten(1).float()
-                    turned.append((parameter, matrix, group["lr"] * group["relative"]))
+                    turned.append((parameter, _rows(update), group["lr"] * group["relative"]))
                 else:
                     parameter.add_(update, alpha=-group["lr"])
         for (weight, matrix, change), square in zip(turned, self._orthogonalisers([matrix for _, matrix, _ in turned])):
-            direction = multiplied(square, matrix)
-            scale = weight.norm() / (direction.norm() + 1e-12)
-            seen = weight.movedim(1, -1)
-            seen.sub_((direction * (change * scale)).view(seen.shape).to(weight.dtype))
+            rows = _rows(weight)
+            add_product(rows, square * (-change * weight.norm()), matrix)
+            if rows.data_ptr() != weight.data_ptr():
+                weight.movedim(1, -1).copy_(rows.view(weight.movedim(1, -1).shape))
 
     def _orthogonalisers(self, matrices: List[Tensor]) -> List[Tensor]:
         """Those of all matrices; each process of the team works out some of them, and tells the others."""
@@ -134,5 +140,5 @@ class Muon(torch.optim.Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
-        buffer.mul_(momentum).add_(gradient)
+        torch.add(gradient, buffer, alpha=momentum, out=buffer)
         return gradient.add(buffer, alpha=momentum)

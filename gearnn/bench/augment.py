@@ -9,14 +9,19 @@ import torch
 from gearnn.bench.candidates import FAMILIES, ON_ONE_CORE, VIEWS, Workload, jobs, skipped
 from gearnn.bench.memory import peak_growth_mb
 from gearnn.bench.pictures import Pictures, textured
-from gearnn.bench.timing import Timing, interleave
+from gearnn.bench.timing import Timing, interleave, settle_on
 from gearnn.progress import Progress, no_progress
 
 BATCHES = {32: 128, 64: 64, 224: 16}
 """Images a call by image size; other sizes get 32."""
 # The peers that each family is compared with.
 _RATIOS = {
-    "ERA": {"ratio_to_pillow": "pillow", "ratio_to_kornia": "kornia", "ratio_to_torch": "torch"},
+    "ERA": {
+        "ratio_to_one_thread": "era-one-thread",
+        "ratio_to_pillow": "pillow",
+        "ratio_to_kornia": "kornia",
+        "ratio_to_torch": "torch",
+    },
     "AugMix": {"ratio_to_augmix_pillow": "augmix-pillow"},
     "PRIME": {"ratio_to_prime_torch": "prime-torch"},
 }
@@ -29,6 +34,7 @@ NOTES = {
     "pixels_per_s": "images_per_s times the pixels of a view",
     "q25, q75": "quartiles of images_per_s",
     "ratio_to_...": "images_per_s over that of the peer, timed in turn with it in the same process",
+    "ratio_to_one_thread": "era's only: on the row's threads over that on one",
     "ratio_to_pillow": "against Pillow on the same plan, which has one thread whatever the number of threads of the row",
     "GOMP_SPINCOUNT": "in metadata: how long idle threads of torch's (and so kornia's) OpenMP pool wait actively",
     "peak_mb, peak_over_batch": "rise of a fresh process's resident memory during one call on one CPU thread, in 10^6 bytes, and "
@@ -63,7 +69,6 @@ def bench_augment(
     missing = skipped(device)
     absent = {entry["name"] for entry in missing}
     torch_threads = torch.get_num_threads()
-    settle = (lambda: None) if device == "cpu" else torch.cuda.synchronize
     try:
         for size in sizes:
             source: Pictures = pictures or (lambda count, side: textured(count, side, seed))
@@ -75,10 +80,10 @@ def bench_augment(
                     label = f"{family} {size}x{size}, {number} thread{'s' if number > 1 else ''}"
                     progress(label, 0, 100)
                     timings = interleave(
-                        {name: found[name] for name in names if name not in absent},
+                        {name: found[name] for name in names if name in found and name not in absent},
                         seconds,
                         lambda share, label=label: progress(label, int(100 * share), 100),  # type: ignore[misc]
-                        settle,
+                        settle_on(device),
                     )
                     conditions = {"size": size, "threads": number, "batch": work.batch(family), "device": device}
                     results += _rows(family, timings, conditions)
@@ -97,7 +102,8 @@ def _rows(family: str, timings: Dict[str, Timing], conditions: Dict[str, Any]) -
         row = {"name": name, **conditions, **({"threads": 1, "device": "cpu"} if name in ON_ONE_CORE else {})}
         row.update({"images_per_s": rates[name], "q25": views / timing.q75, "q75": views / timing.q25, "n": timing.n})
         row["pixels_per_s"] = rates[name] * conditions["size"] ** 2
-        row.update({key: rates[name] / rates[peer] for key, peer in _RATIOS[family].items() if peer in rates})
+        peers = {key: peer for key, peer in _RATIOS[family].items() if peer in rates}
+        row.update({key: rates[name] / rates[peer] for key, peer in peers.items() if name == "era" or peer != "era-one-thread"})
         rows.append(row)
     return rows
 

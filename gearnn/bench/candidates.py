@@ -25,16 +25,16 @@ from gearnn.kernels.registry import probe
 Job = Callable[[], Any]
 
 FAMILIES: Dict[str, Tuple[str, ...]] = {
-    "ERA": ("era", "era+plan", "pillow", "kornia", "torch"),
+    "ERA": ("era", "era-one-thread", "era+plan", "pillow", "kornia", "torch"),
     "AugMix": ("augmix", "augmix-pillow"),
     "PRIME": ("prime", "prime-torch"),
 }
-"""Candidates that make the same views, and are timed against each other."""
+"""Candidates that make the same views, and are timed against each other; era-one-thread where era has several."""
 VIEWS = {"ERA": 4, "AugMix": 2, "PRIME": 3}
 """J, the clean view included."""
-OURS = ("era", "era+plan", "augmix", "prime")
-ON_ONE_CORE = ("pillow", "augmix-pillow")
-"""On one thread of the CPU, whatever the others have: as in one worker of a data loader."""
+OURS = ("era", "era-one-thread", "era+plan", "augmix", "prime")
+ON_ONE_CORE = ("era-one-thread", "pillow", "augmix-pillow")
+"""On one thread of the CPU, whatever the others have; Pillow's as in one worker of a data loader."""
 
 _CHAINS = 3  # of AugMix and PRIME
 _LARGEST_TENSOR = 1 << 28  # values: PRIME in torch gets no larger batch than takes 1 GiB per tensor
@@ -85,10 +85,12 @@ def jobs(work: Workload, threads: int, device: str = "cpu") -> Dict[str, Job]:
     mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
     shape = work.images.shape[0], work.images.shape[-1]
 
-    def ours(inputs: torch.Tensor, plan: Plan, **normalisation: Any) -> torch.Tensor:
-        return era_views(inputs, plan, backend=backend, threads=threads, **normalisation)
+    def ours(inputs: torch.Tensor, plan: Plan, **options: Any) -> torch.Tensor:
+        return era_views(inputs, plan, backend=backend, **{"threads": threads, **options})
 
+    alone = {} if threads == 1 or device != "cpu" else {"era-one-thread": lambda: ours(images, work.era, threads=1)}
     return {
+        **alone,
         "era": lambda: ours(images, work.era),
         "era+plan": lambda: ours(images, _era_plan(*shape, work.seed)),
         "pillow": lambda: era_views_reference(work.images, work.era),

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from gearnn.bench.timing import interleave
+from gearnn.bench.timing import interleave, settle_on
 from gearnn.kernels.registry import probe
 from gearnn.kernels.score import channel_sums
 from gearnn.progress import Progress, no_progress
@@ -57,7 +57,6 @@ def bench_score(
     skipped = [] if state.ready else [{"name": "fused", "reason": f"{state.reason}; {state.cure}"}]
     threads = threads if device == "cpu" else threads[:1]
     torch_threads = torch.get_num_threads()
-    settle = (lambda: None) if device == "cpu" else torch.cuda.synchronize
     total, done = len(shapes) * len(_LAYOUTS) * len(threads), 0
     try:
         for shape in shapes:
@@ -72,7 +71,7 @@ def bench_score(
                     torch.set_num_threads(number)
                     found = _jobs(pairs, backend, number)
                     wanted = {name: found[name] for name in found if name == "torch" or not skipped}
-                    timings = interleave(wanted, seconds, settle=settle)
+                    timings = interleave(wanted, seconds, settle=settle_on(device))
                     for name, timing in timings.items():
                         row = {"name": name, "shape": list(shape), "layout": layout, "threads": number, "device": device}
                         row["arrays"] = len(pairs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping
 
 import numpy as np
+import torch
 
 _SAMPLE_SECONDS = 0.02  # calls are repeated until a sample is about this long
 _FEWEST_ROUNDS = 3
@@ -15,6 +16,11 @@ Settle = Callable[[], object]
 """Waits until what the jobs have begun is done."""
 Tick = Callable[[float], None]
 """``tick(share)``: how much of the work is done, 0..1; 1 comes once, at the end."""
+
+
+def settle_on(device: str) -> Settle:
+    """How to wait for a GPU; a CPU has done its work when a call returns."""
+    return (lambda: None) if device == "cpu" else torch.cuda.synchronize
 
 
 @dataclass(frozen=True)

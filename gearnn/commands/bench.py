@@ -144,14 +144,15 @@ def _print_header(metadata: Dict[str, Any]) -> None:
 
 def _print_augment(results: Rows) -> None:
     print("augmented views a second, medians and quartiles of n samples; Pillow always on one CPU thread")
-    print(f"{'':<14}{'size':>5}{'threads':>8}{'batch':>6}{'views/s':>10}{'q25':>10}{'q75':>10}{'n':>5}{'Mpixel/s':>10}  against")
+    print(f"{'':<15}{'size':>5}{'threads':>8}{'batch':>6}{'views/s':>10}{'q25':>10}{'q75':>10}{'n':>5}{'Mpixel/s':>10}  against")
     for row in results:
         peers = {key[len("ratio_to_") :].replace("_", "-"): row[key] for key in row if key.startswith("ratio_to_")}
-        against = [f"{peer} {ratio:.1f}x" for peer, ratio in peers.items() if peer != row["name"]]
+        digits = {"one-thread": 2}
+        against = [f"{peer} {ratio:.{digits.get(peer, 1)}f}x" for peer, ratio in peers.items() if peer != row["name"]]
         if row.get("peak_over_batch") is not None:
             against.append(f"peak memory {row['peak_over_batch']:.1f} batches")
         rates = f"{row['images_per_s']:>10,.0f}{row['q25']:>10,.0f}{row['q75']:>10,.0f}{row['n']:>5}"
-        conditions = f"{row['name']:<14}{row['size']:>5}{row['threads']:>8}{row['batch']:>6}"
+        conditions = f"{row['name']:<15}{row['size']:>5}{row['threads']:>8}{row['batch']:>6}"
         print(f"{conditions}{rates}{row['pixels_per_s'] / 1e6:>10.1f}  {', '.join(against)}".rstrip())
 
 

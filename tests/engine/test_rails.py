@@ -1,8 +1,8 @@
 """Sysfs trees as boards show them.
 
-Recorded: ``sysfs/*.json``, readings that owners of Orin boards published, each with its source, what of it is recorded and
-what is not; this project read none of them. jtop printed them, which takes them from the same files, or a person did; JSON
-null is a file that exists and cannot be read.
+Recorded: ``sysfs/*.json``, readings that owners of boards published, each with its source, what of it is recorded and what is
+not; this project read none of them. jtop printed them, which takes them from the same files, or a person did; JSON null is a
+file that exists and cannot be read. Of a Xavier NX only milliwatts were found, as tegrastats prints them: mV and mA are derived.
 
 Made up: all readings in this file, of the size that boards show; layouts, addresses and labels are from public documents.
 Xavier NX, Orin NX and Orin Nano: one INA3221 (7-0040; 1-0040) with VDD_IN, VDD_CPU_GPU_CV and VDD_SOC. AGX Orin: 1-0040 and
@@ -10,9 +10,8 @@ Xavier NX, Orin NX and Orin Nano: one INA3221 (7-0040; 1-0040) with VDD_IN, VDD_
 iio. Sources: NVIDIA Jetson Linux Developer Guide, "Software-Based Power Consumption Modeling" of each series; device tree of the
 kernel (arch/arm64/boot/dts/nvidia/tegra234-p3701.dtsi, tegra234-p3767.dtsi); Documentation/hwmon/ina3221.rst.
 
-Of a Xavier NX no readings were found, only paths: 7-0040/hwmon/hwmon4 with in7_label on JetPack 5, printed in
-https://github.com/OE4T/meta-tegra-community/pull/93. AGX Orin with JetPack 5 labels unused channels NC:
-https://github.com/rbonghi/jetson_stats/issues/381.
+Another Xavier NX with JetPack 5 has 7-0040/hwmon/hwmon4, in7_label too: https://github.com/OE4T/meta-tegra-community/pull/93.
+AGX Orin with JetPack 5 labels unused channels NC: https://github.com/rbonghi/jetson_stats/issues/381.
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ def recorded(root, name):
 @pytest.mark.parametrize(
     ("name", "total", "watts"),
     [
+        ("xavier_nx_jetpack_5", "VDD_IN", {"VDD_IN": 2.76352, "VDD_CPU_GPU_CV": 0.65024, "VDD_SOC": 0.65024}),
         ("orin_nano_jetpack_5_idle", "VDD_IN", {"VDD_IN": 4.172736, "VDD_CPU_GPU_CV": 0.566272, "VDD_SOC": 1.377408}),
         ("orin_nano_jetpack_5_busy", "VDD_IN", {"VDD_IN": 6.81088, "VDD_CPU_GPU_CV": 2.2, "VDD_SOC": 1.80288}),
         ("orin_nano_jetpack_6", "VDD_IN", {"VDD_IN": 5.13344, "VDD_CPU_GPU_CV": 1.064448, "VDD_SOC": 1.540032}),
@@ -90,7 +90,7 @@ def xavier_nx(root):
     return folder
 
 
-def test_xavier_nx(tmp_path):
+def test_what_is_no_rail_is_left_out(tmp_path):
     folder = xavier_nx(tmp_path)
     meter, source = find_meter(tmp_path)
     assert source == "INA3221, total VDD_IN"

@@ -25,7 +25,10 @@ def test_rows_ratios_and_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, skipped = bench_augment((16,), (1, 2), batch=4, seconds=0.01, progress=lambda *tick: ticks.append(tick))
     assert torch.get_num_threads() == before
     assert {entry["name"] for entry in skipped} == (set() if importlib.util.find_spec("kornia") else {"kornia"})
-    assert len(rows) == 2 * (9 - len(skipped))
+    assert len(rows) == 2 * (9 - len(skipped)) + 1
+    one, two = _row(rows, "era-one-thread", 2), _row(rows, "era", 2)
+    assert one["threads"] == 1 and two["ratio_to_one_thread"] == pytest.approx(two["images_per_s"] / one["images_per_s"])
+    assert [row["threads"] for row in rows if "ratio_to_one_thread" in row] == [2]
     for threads in (1, 2):
         era, pillow, torchs = (_row(rows, name, threads) for name in ("era", "pillow", "torch"))
         assert era["ratio_to_pillow"] == pytest.approx(era["images_per_s"] / pillow["images_per_s"])

@@ -43,6 +43,12 @@ def test_exact_peers_agree(name: str, views: Dict[str, np.ndarray]) -> None:
     assert np.mean(np.abs(views[name] - views["era"]) < 1e-5) > 0.995
 
 
+def test_era_on_one_thread_is_timed_beside_several(views: Dict[str, np.ndarray]) -> None:
+    assert "era-one-thread" not in views
+    alone = jobs(Workload.generated(20, 8, 0), threads=2)["era-one-thread"]()
+    np.testing.assert_array_equal(np.asarray(alone), views["era"])
+
+
 def test_kornia_agrees_roughly(views: Dict[str, np.ndarray]) -> None:
     """It works on floating-point images, has black beyond the border where Pillow repeats it, and its own rule to equalize."""
     if "kornia" not in views:
