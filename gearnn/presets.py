@@ -39,14 +39,15 @@ PRESETS = {
         RunConfig(),
         _OURS,
         dataclasses.replace(_OURS, preset="quick", seed_width=0.0625, limit_test=2000, epochs=Epochs(seed=5, regrow=0, era=80)),
-        RunConfig(
+        dataclasses.replace(
+            _OURS,
             preset="demo",
             arch="mobilenet_v1",
             seed_width=0.125,
             baseline=True,
-            epochs=Epochs(seed=10, regrow=6, era=40),
+            epochs=Epochs(seed=8, regrow=0, era=24),
             budget=Budget(growth_ratio=0.9),
-            augmentation=Augmentation(pad=1, flip=False),
+            augmentation=dataclasses.replace(_OURS.augmentation, pad=1, flip=False),
         ),
         # The published recipe and what it was or should have been held against (GEARnn, arXiv 2410.07691, and its reviews).
         RunConfig(preset="paper", epochs=Epochs(seed=40, regrow=40, era=40), optimizer=Optimizer(warmup_epochs=0.0)),
@@ -71,7 +72,7 @@ def preset(name: str) -> RunConfig:
     """The configuration a preset stands for.
 
     ``default`` is the recipe that did best and is for a device that has hours; ``quick`` is the same in short, for a first
-    result; ``demo`` is for the embedded digits; ``plain`` is what `RunConfig()` says, the published recipe in shorter phases with
+    result, and ``demo`` for the embedded digits; ``plain`` is what `RunConfig()` says, the published recipe in shorter phases with
     a warm-up; ``paper`` is the published GEARnn-2 (E1 = E2 = Er = 40 on CIFAR-10) and ``gearnn-1`` its one-phase form. The others
     train a network of the final size without growth: ``small-clean``, ``small-augmix`` and ``small-era`` for 160 epochs, as
     published for the first two; ``clean-then-era`` and ``clean-then-augmix`` as long as GEARnn-2; ``big`` is the full-size
