@@ -72,10 +72,10 @@ def preset(name: str) -> RunConfig:
     """The configuration a preset stands for.
 
     ``default`` is the recipe that did best and is for a device that has hours; ``quick`` is the same in short, for a first
-    result, and ``demo`` for the embedded digits; ``plain`` is what `RunConfig()` says, the published recipe in shorter phases with
-    a warm-up; ``paper`` is the published GEARnn-2 (E1 = E2 = Er = 40 on CIFAR-10) and ``gearnn-1`` its one-phase form. The others
-    train a network of the final size without growth: ``small-clean``, ``small-augmix`` and ``small-era`` for 160 epochs, as
-    published for the first two; ``clean-then-era`` and ``clean-then-augmix`` as long as GEARnn-2; ``big`` is the full-size
+    result, and ``demo`` for the embedded digits; ``plain`` is what `RunConfig()` says, the published recipe in shorter phases
+    with a warm-up; ``paper`` is the published GEARnn-2 (E1 = E2 = Er = 40 on CIFAR-10) and ``gearnn-1`` its one-phase form. The
+    others train a network of the final size without growth: ``small-clean``, ``small-augmix`` and ``small-era`` for 160 epochs,
+    as published for the first two; ``clean-then-era`` and ``clean-then-augmix`` as long as GEARnn-2; ``big`` is the full-size
     network with AugMix.
 
     Raises:
