@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from gearnn.distributed import ALONE, Team
 
 _STEPS = 3
+_LEAST = 1e-16  # of a Frobenius norm: what is far smaller counts as no update
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a quintic that pulls singular values from (0, 1] towards 1 (Jordan et al. 2024)
 
 
 def orthogonaliser(matrix: Tensor, steps: int = _STEPS) -> Tensor:
     """The square matrix that takes another's singular values near each other and leaves its singular vectors, the product having
-    a Frobenius norm of 1: Newton–Schulz iteration.
+    a Frobenius norm of 1 (less where the matrix's is near 1e-16 or below): Newton–Schulz iteration.
 
     Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; in torch from 2.9 on, for 2-D weights).
 
     Args:
-        matrix: float32 (M, N), of any scale.
+        matrix: float32 (M, N), of any scale up to 1e15.
 
     Returns:
         float32 (S, S) of its shorter side S, to be multiplied with it (`add_product`).
@@ -39,7 +40,8 @@ def orthogonaliser(matrix: Tensor, steps: int = _STEPS) -> Tensor:
             gram = factor @ gram @ factor
     # |P M|² = tr(P M Mᵀ Pᵀ): known before P and M are multiplied.
     length = ((product @ whole) * product).sum().clamp(min=0).sqrt()
-    return product / (norm * (length + 1e-12))
+    # The Gram matrix, which holds squares, underflows before the matrix does, and then norm and length say nothing of it.
+    return product / (norm * length + _LEAST)
 
 
 def add_product(target: Tensor, square: Tensor, matrix: Tensor) -> None:
@@ -74,7 +76,7 @@ class Muon(torch.optim.Optimizer):
     step does not depend on the weight's scale, which BatchNorm makes meaningless.
 
     Args:
-        model: whose parameters are to be learnt.
+        model: whose parameters, float32, are to be learnt.
         learning_rate: of SGD, and what ``lr`` of the parameter groups is counted from.
         relative: a weight's relative change in a step at the full learning rate.
         momentum: of both.
@@ -110,14 +112,13 @@ class Muon(torch.optim.Optimizer):
                     continue
                 update = self._update(parameter, group)
                 if group["relative"]:
-                    # Columns may come in any order; channels last, as it lies in memory, nothing is copied.
                     turned.append((parameter, _rows(update), group["lr"] * group["relative"]))
                 else:
                     parameter.add_(update, alpha=-group["lr"])
         for (weight, matrix, change), square in zip(turned, self._orthogonalisers([matrix for _, matrix, _ in turned])):
             rows = _rows(weight)
             add_product(rows, square * (-change * weight.norm()), matrix)
-            if rows.data_ptr() != weight.data_ptr():
+            if rows.data_ptr() != weight.data_ptr():  # a copy, since the weight does not lie channels last
                 weight.movedim(1, -1).copy_(rows.view(weight.movedim(1, -1).shape))
 
     def _orthogonalisers(self, matrices: List[Tensor]) -> List[Tensor]:

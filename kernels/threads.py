@@ -1,8 +1,7 @@
 """Work shared by plain threads, for compiled functions that let go of Python's lock.
 
 Plain threads, because a pool of OpenMP threads beside torch's own makes both wait actively for a core, and because they may be
-used from any number of callers and after a fork. Started without threading.Thread, which waits until a thread runs: that took a
-tenth of a call's time for 128 small images.
+used from any number of callers and after a fork. Started without threading.Thread, which would wait for each to run.
 """
 
 from __future__ import annotations
@@ -50,13 +49,18 @@ def in_parts(work: Callable[[int, int], None], count: int, threads: int, parts_p
             errors.append(error)
 
     def help_out(busy: _thread.LockType) -> None:
-        take()
-        busy.release()
+        if busy.acquire(False):  # else all was done before this thread began
+            try:
+                take()
+            finally:
+                busy.release()
 
     helpers = [_thread.allocate_lock() for _ in range(threads - 1)]
-    for busy in helpers:
-        busy.acquire()
-        _thread.start_new_thread(help_out, (busy,))
+    try:
+        for busy in helpers:
+            _thread.start_new_thread(help_out, (busy,))
+    except RuntimeError:
+        pass  # no more threads are to be had: those there are do all of it
     take()
     for busy in helpers:
         busy.acquire()

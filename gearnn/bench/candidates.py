@@ -32,7 +32,7 @@ FAMILIES: Dict[str, Tuple[str, ...]] = {
 """Candidates that make the same views, and are timed against each other; era-one-thread where era has several."""
 VIEWS = {"ERA": 4, "AugMix": 2, "PRIME": 3}
 """J, the clean view included."""
-OURS = ("era", "era-one-thread", "era+plan", "augmix", "prime")
+OURS = ("era", "era+plan", "augmix", "prime")
 ON_ONE_CORE = ("era-one-thread", "pillow", "augmix-pillow")
 """On one thread of the CPU, whatever the others have; Pillow's as in one worker of a data loader."""
 
@@ -88,10 +88,10 @@ def jobs(work: Workload, threads: int, device: str = "cpu") -> Dict[str, Job]:
     def ours(inputs: torch.Tensor, plan: Plan, **options: Any) -> torch.Tensor:
         return era_views(inputs, plan, backend=backend, **{"threads": threads, **options})
 
-    alone = {} if threads == 1 or device != "cpu" else {"era-one-thread": lambda: ours(images, work.era, threads=1)}
+    several = threads > 1 and device == "cpu" and probe(backend).ready
     return {
-        **alone,
         "era": lambda: ours(images, work.era),
+        **({"era-one-thread": lambda: ours(images, work.era, threads=1)} if several else {}),
         "era+plan": lambda: ours(images, _era_plan(*shape, work.seed)),
         "pillow": lambda: era_views_reference(work.images, work.era),
         "kornia": lambda: kornia_views(floating, work.era),

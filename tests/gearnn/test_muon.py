@@ -10,7 +10,7 @@ from torch import nn
 
 from gearnn.config import Optimizer
 from gearnn.models import create_model, scaled_widths
-from gearnn.muon import Muon, add_product, orthogonaliser, weight_matrices
+from gearnn.muon import Muon, _rows, add_product, orthogonaliser, weight_matrices
 from gearnn.training import make_optimizer, momentum_of
 
 
@@ -62,14 +62,46 @@ def test_a_convolution_moves_by_its_share_and_the_rest_as_sgd_would() -> None:
     optimizer = Muon(model, 0.1, relative=0.05, momentum=0.9, weight_decay=5e-4)
     for group in optimizer.param_groups:
         group["lr"] = 0.04  # 0.4 of the full rate
-    _stepped(optimizer, model, images)
-    moved = model[0].weight.detach() - before
-    assert float(moved.norm() / before.norm()) == pytest.approx(0.4 * 0.05, rel=1e-4)
     sgd = torch.optim.SGD(twin.parameters(), 0.04, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    twin(images).square().mean().backward()
-    sgd.step()
-    torch.testing.assert_close(model[3].weight, twin[3].weight)
-    assert not torch.allclose(model[0].weight, twin[0].weight)
+    for _ in range(3):  # momentum counts from the second step on
+        twin[0].load_state_dict(model[0].state_dict())
+        before = model[0].weight.detach().clone()
+        _stepped(optimizer, model, images)
+        moved = model[0].weight.detach() - before
+        assert float(moved.norm() / before.norm()) == pytest.approx(0.4 * 0.05, rel=1e-4)
+        sgd.zero_grad()
+        twin(images).square().mean().backward()
+        sgd.step()
+        torch.testing.assert_close(model[3].weight, twin[3].weight)
+        assert not torch.allclose(model[0].weight, twin[0].weight)
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (8, 32, 1, 1), (64, 3, 3, 3), (1, 8, 1, 1)])
+def test_no_gradient_however_small_or_large_moves_weights_by_more_than_their_share(shape: tuple) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for power in range(-40, 15, 2):
+        model = nn.Sequential(nn.Conv2d(shape[1], shape[0], shape[2:], bias=False))
+        weight = model[0].weight
+        before = weight.detach().clone()
+        weight.grad = 10.0**power * torch.randn(shape, generator=generator)
+        Muon(model, 0.1, relative=0.05, momentum=0.9, weight_decay=0.0).step()
+        share = float((weight.detach() - before).norm() / before.norm())
+        assert share <= 0.05001, power
+        if power >= -12:
+            assert share == pytest.approx(0.05, rel=1e-3), power
+
+
+def test_momentum_that_dies_away_ends_in_finite_weights() -> None:
+    """Its square is no float32 long before it is none itself."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 16, 3, bias=False))
+    weight = model[0].weight
+    optimizer = Muon(model, 0.1, relative=0.02, momentum=0.9, weight_decay=0.0)
+    for step in range(1000):
+        weight.grad = 1e-3 * torch.randn_like(weight) if step == 0 else torch.zeros_like(weight)
+        before = weight.detach().clone()
+        optimizer.step()
+        assert float((weight.detach() - before).norm() / before.norm()) <= 0.02001, step
 
 
 def test_how_weights_lie_in_memory_makes_no_difference() -> None:
@@ -81,6 +113,7 @@ def test_how_weights_lie_in_memory_makes_no_difference() -> None:
         optimizer = Muon(network, 0.1, relative=0.05, momentum=0.9, weight_decay=0.0)
         for _ in range(3):
             _stepped(optimizer, network, images)
+    assert _rows(twin[0].weight).data_ptr() == twin[0].weight.data_ptr()  # nothing is copied
     for plain, last in zip(model.parameters(), twin.parameters()):
         torch.testing.assert_close(plain, last, atol=1e-6, rtol=1e-5)
 

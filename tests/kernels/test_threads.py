@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +42,51 @@ def test_an_error_in_any_thread_reaches_the_caller() -> None:
 
     with pytest.raises(ArithmeticError, match="in part"):
         in_parts(work, 64, 2)
+
+
+def test_an_error_of_a_helper_alone_reaches_the_caller() -> None:
+    caller = threading.get_ident()
+    failed = threading.Event()
+
+    def work(start: int, stop: int) -> None:
+        if threading.get_ident() != caller:
+            failed.set()
+            raise ArithmeticError("in a helper")
+        failed.wait(20)
+
+    with pytest.raises(ArithmeticError, match="in a helper"):
+        in_parts(work, 64, 2)
+
+
+def test_a_slow_helper_is_waited_for() -> None:
+    caller = threading.get_ident()
+    helped = threading.Event()
+    done = np.zeros(16, int)
+
+    def work(start: int, stop: int) -> None:
+        if threading.get_ident() != caller:
+            helped.set()
+            time.sleep(0.2)
+        else:
+            helped.wait(20)
+        done[start:stop] += 1
+
+    in_parts(work, 16, 2)
+    assert (done == 1).all()
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    done = np.zeros(50, int)
+
+    def work(start: int, stop: int) -> None:
+        done[start:stop] += 1
+
+    in_parts(work, 50, 4)
+    assert (done == 1).all()
 
 
 def test_thread_counts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import List
 
@@ -44,8 +45,9 @@ def test_score_as_json(capsys: pytest.CaptureFixture) -> None:
 
 def test_what_is_skipped_is_said(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearnn.bench.augment.skipped", lambda device: [{"name": "kornia", "reason": "kornia is not installed"}])
-    assert main(["bench", "augment", "--sizes", "16", "--threads", "1", "--batch", "1", "--seconds", "0.01"]) == 0
+    assert main(["bench", "augment", "--sizes", "16", "--threads", "2", "--batch", "2", "--seconds", "0.01"]) == 0
     shown = capsys.readouterr().out
+    assert re.search(r"^era +16 +2 .* one-thread \d+\.\d\dx, pillow", shown, re.MULTILINE)
     assert "skipped: kornia, kornia is not installed" in shown and "kornia 1" not in shown
 
 
