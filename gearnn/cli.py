@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import warnings
 from typing import Callable, Dict, List, NamedTuple, Optional
@@ -40,7 +41,8 @@ COMMANDS: Dict[str, Command] = {
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C."""
+    """Run one command; returns the exit code: 0, 2 for what the user can put right, 130 after Ctrl-C, 141 where nobody
+    reads on."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -60,7 +62,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
     long_form, warnings.formatwarning = warnings.formatwarning, _one_line
     try:
         command: Callable[[List[str]], int] = importlib.import_module(COMMANDS[name].module).main
-        return command(arguments[1:])
+        code = command(arguments[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would complain of the rest when it ends
+        return 141
     except (UserError, EngineError, KernelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

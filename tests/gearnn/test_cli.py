@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import List
 
@@ -108,3 +110,13 @@ def test_info_as_json(capsys: pytest.CaptureFixture) -> None:
     assert facts["device"]["cores"] >= 1
     assert facts["kernels"]["numba"]["ready"] is True
     assert set(facts["kernels"]) == {"numba", "cuda", "cupy", "reference"}
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """As in ``gearnn run --help | head``."""
+    process = subprocess.Popen([sys.executable, "-m", "gearnn", "run", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait() == 141
