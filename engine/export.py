@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import inspect
 import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 import onnx
 import torch
@@ -71,7 +70,7 @@ def export_onnx(
         raise EngineError(f"ONNX opset {opset} is not supported: choose one from {OPSETS[0]} to {OPSETS[-1]} (default 13)")
     if batch is not None and batch < 1:
         raise EngineError(f"a batch has at least one image, not {batch}: leave it out for any batch size")
-    with _eval_mode(model), _mean_by_axis(model):
+    with _eval_mode(model):
         example = _example(model, example_shape, batch)
         _check_forward(model, example)
         source = _digest(model)
@@ -100,38 +99,6 @@ def _from_pixels(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-@contextlib.contextmanager
-def _mean_by_axis(model: nn.Module) -> Iterator[None]:
-    """Layers that take each image's own mean and contrast out (GroupNorm of one group, without weights) are written as means over
-    one axis after the other, for the block.
-
-    Torch's exporter writes InstanceNormalization, for which ONNX Runtime adds up all values of an image in one float32: on nearly
-    white pictures logits were off by 1e-4 to 3e-3.
-    """
-    layers: List[Any] = [
-        layer for layer in model.modules() if type(layer) is nn.GroupNorm and layer.num_groups == 1 and not layer.affine
-    ]
-    for layer in layers:
-        layer.forward = functools.partial(_standardized, eps=layer.eps)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
-
-
-def _standardized(images: Tensor, eps: float) -> Tensor:
-    """Each of the images (B, C, …) less its mean, over the root of its variance plus ``eps``."""
-
-    def mean(values: Tensor) -> Tensor:
-        for axis in range(values.ndim - 1, 0, -1):
-            values = values.mean(axis, keepdim=True)
-        return values
-
-    centred = images - mean(images)
-    return centred / (mean(centred * centred) + eps).sqrt()
 
 
 @contextlib.contextmanager

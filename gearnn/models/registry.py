@@ -12,6 +12,7 @@ from torch import nn
 
 from gearnn.errors import UserError
 from gearnn.models import mobilenet, resnet, vgg
+from gearnn.models.normalize import Standardize
 from gearnn.plugins import MODELS, find_plugin, plugin_names
 
 STANDARDIZE_EPSILON = 1e-2
@@ -91,8 +92,7 @@ def create_model(
     if standardize:
         if not isinstance(getattr(model, "standardize", None), nn.Module):
             raise UserError(f"{name} cannot standardize its images: choose another --arch, or --no-standardize")
-        # One group of all channels without weights: per image, over channels and pixels.
-        model.standardize = nn.GroupNorm(1, in_chans, eps=STANDARDIZE_EPSILON, affine=False)
+        model.standardize = Standardize(STANDARDIZE_EPSILON)
     return model
 
 
