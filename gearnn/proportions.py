@@ -24,7 +24,7 @@ def wilson_interval(right: float, total: float) -> Tuple[float, float]:
     """
     share, spread = right / total, _Z**2 / total
     centre = (share + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * sqrt(share * (1 - share) / total + spread / (4 * total))
+    half = _Z / (1 + spread) * sqrt(share * (1 - share) / total + spread / 4 / total)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -21,6 +21,11 @@ def test_intervals_stay_within_0_and_1_and_shrink_with_images() -> None:
     assert few[0] < many[0] < 35 / 49 < many[1] < few[1]
 
 
+def test_a_count_that_a_damaged_file_made_up_is_no_overflow() -> None:
+    images = int(1.7e308)
+    assert wilson_interval(0.5 * images, images) == pytest.approx((0.5, 0.5))
+
+
 def test_right_and_wrong_is_mcnemars_exact_test() -> None:
     losses = np.array([1] * 8 + [-1] * 2 + [0] * 90)
     assert chance_of_loss(losses) == pytest.approx((45 + 10 + 1) / 1024)
