@@ -119,7 +119,8 @@ class Muon(torch.optim.Optimizer):
             rows = _rows(weight)
             add_product(rows, square * (-change * weight.norm()), matrix)
             if rows.data_ptr() != weight.data_ptr():  # a copy, since the weight does not lie channels last
-                weight.movedim(1, -1).copy_(rows.view(weight.movedim(1, -1).shape))
+                seen = weight.movedim(1, -1)
+                seen.copy_(rows.view(seen.shape))
 
     def _orthogonalisers(self, matrices: List[Tensor]) -> List[Tensor]:
         """Those of all matrices; each process of the team works out some of them, and tells the others."""
