@@ -1,8 +1,9 @@
-"""Training on several processes of one thread each against one process of one thread, at the same batch, turn by turn.
+"""Training on several processes of one thread each against one process of one thread, turn by turn.
 
 VGG-19 at a quarter of its widths, 32×32 pictures, batch 128; ``sgd``: four views and SGD, as published; ``muon``: one view and
-Muon, as the default preset; ``sgd-sync``: the first with --sync-batchnorm. Beside them as many processes that do not talk, each
-on its part of the batch: what the machine's cores, which share memory and may be shared themselves, allow at most.
+Muon, as the default preset; ``sgd-sync``: the first with --sync-batchnorm. ``shared``: they share the batch, whose steps stay
+those of one process (strong scaling); ``each``: each has a batch of that size (weak scaling). ``apart``: as many processes that
+do not talk, each on its part of the batch: what the machine's cores, which share memory and may be shared themselves, allow.
 ``python benchmarks/distributed.py [--recipes muon] [--processes 2] [--rounds 5] [--steps 12] [--json FILE]``.
 """
 
@@ -12,14 +13,15 @@ import argparse
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from statistics import median
+from typing import Any, Dict, List, Optional, Sequence
 
 RECIPES = ("sgd", "muon", "sgd-sync")
+WAYS = ("shared", "each", "apart")
 BATCH, WARM_UP = 128, 3
 
 
@@ -59,38 +61,36 @@ def work(recipe: str, batch: int, steps: int, seed: int) -> float:
         return batch * steps / (time.perf_counter() - begun)
 
 
-def start(recipe: str, processes: int, steps: int, seed: int, *, apart: bool = False) -> float:
-    """Images per second of that many processes: of a team that shares the batch, as its first saw it; or, ``apart``, the sum over
-    processes that each train a network of their own on a part of the batch."""
+def start(recipe: str, way: str, processes: int, steps: int, seed: int) -> float:
+    """Images per second of ``one`` process or of several in one of the `WAYS`, as the first saw it; of those ``apart``, which
+    each train a network of their own, the sum."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = str(found.getsockname()[1])
-    size, batch = (1, BATCH // processes) if apart else (processes, BATCH)
+    started, size = (1, 1) if way == "one" else (processes, 1 if way == "apart" else processes)
+    batch = {"each": BATCH * processes, "apart": BATCH // processes}.get(way, BATCH)
     shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(size)}
     command = [sys.executable, __file__, "--work", recipe, "--batch", str(batch), "--steps", str(steps), "--seed", str(seed)]
-    started = [
+    running = [
         subprocess.Popen(command, env={**shared, "RANK": str(rank % size)}, stdout=subprocess.PIPE, text=True)
-        for rank in range(processes)
+        for rank in range(started)
     ]
-    told = [process.communicate()[0] for process in started]
-    if any(process.returncode for process in started):
+    told = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
         raise SystemExit("a process failed: see what it said")
-    return sum(float(line) for line in told) if apart else float(told[0])
+    return sum(float(line) for line in told) if way == "apart" else float(told[0])
 
 
 def measure(recipes: Sequence[str], processes: int, rounds: int, steps: int, seed: int) -> List[Dict[str, Any]]:
     """Images per second and their ratios to those of one process, round by round, for each recipe."""
     rows = []
     for recipe in recipes:
-        ways: Dict[str, Tuple[int, bool]] = {"one": (1, False), "several": (processes, False), "apart": (processes, True)}
-        turns = [
-            {way: start(recipe, count, steps, seed, apart=apart) for way, (count, apart) in ways.items()} for _ in range(rounds)
-        ]
-        row: Dict[str, Any] = {"recipe": recipe, "n": rounds}
-        row.update({f"images_per_s_{way}": statistics.median(turn[way] for turn in turns) for way in ways})
-        for name, way in (("ratio", "several"), ("ratio_apart", "apart")):
+        turns = [{way: start(recipe, way, processes, steps, seed) for way in ("one", *WAYS)} for _ in range(rounds)]
+        row: Dict[str, Any] = {"recipe": recipe, "n": rounds, "one": {"images_per_s": median(turn["one"] for turn in turns)}}
+        for way in WAYS:
             ratios = [turn[way] / turn["one"] for turn in turns]
-            row.update({name: statistics.median(ratios), name.replace("ratio", "ratios"): [min(ratios), max(ratios)]})
+            speed = median(turn[way] for turn in turns)
+            row[way] = {"images_per_s": speed, "ratio": median(ratios), "least": min(ratios), "most": max(ratios)}
         rows.append(row)
     return rows
 
@@ -115,12 +115,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     load = os.getloadavg()[0]
     rows = measure(options.recipes, options.processes, options.rounds, options.steps, options.seed)
     for row in rows:
-        (low, high), (least, most) = row["ratios"], row["ratios_apart"]
-        print(
-            f"{row['recipe']:<10}{row['images_per_s_one']:8.0f} images/s on one,{row['images_per_s_several']:8.0f} on "
-            f"{options.processes}: {row['ratio']:.2f} times ({low:.2f} to {high:.2f}, n {row['n']}); without talking "
-            f"{row['ratio_apart']:.2f} ({least:.2f} to {most:.2f})"
-        )
+        ways = [f"{way} {row[way]['ratio']:.2f} ({row[way]['least']:.2f} to {row[way]['most']:.2f})" for way in WAYS]
+        alone = f"{row['recipe']:<10}{row['one']['images_per_s']:6.0f} images/s on one"
+        print(f"{alone}; {options.processes} processes, n {row['n']}: {', '.join(ways)} times")
     if options.json:
         found = {"date": time.strftime("%Y-%m-%d"), "processes": options.processes, "load_before": load, "seed": options.seed}
         options.json.write_text(json.dumps({**found, **environment(), "rows": rows}, indent=2) + "\n", encoding="utf-8")

@@ -61,7 +61,7 @@ class Comparison:
             raise EngineError(
                 f"the two executions disagree: logits differ by up to {self.max_abs:.3g} (allowed {self.allowed(atol):.3g}, "
                 f"mean {self.mean_abs:.3g}), worst on image {self.worst} of {self.n}, and {classes}: "
-                "check that both hold the same weights and get the same input"
+                "gearnn compare tells from which layer on"
             )
         if self.top1_agreement < top1:
             raise EngineError(

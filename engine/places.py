@@ -37,4 +37,5 @@ def unfinished(folder: Path) -> Optional[str]:
     """One sentence on a folder of a run that has not come to its end; None for any other."""
     if (folder / "result.json").exists() or not all((folder / name).exists() for name in ("config.json", "checkpoint")):
         return None
-    return f"the run in {folder} is not finished: gearnn run --resume --out {shlex.quote(str(folder))}"
+    named = shlex.quote(str(folder))
+    return f"the run in {folder} is not finished: see gearnn watch {named}; if it has stopped, gearnn run --resume --out {named}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from gearnn.engine.bundle import Bundle, is_bundle, open_bundle
 from gearnn.engine.errors import EngineError
-from gearnn.engine.images import UnreadableImageError, fit_array, read_image
+from gearnn.engine.images import SUFFIXES, UnreadableImageError, fit_array, read_image
 from gearnn.engine.json_text import parse_json
 from gearnn.engine.manifest import manifest_path, read_manifest
 from gearnn.engine.places import network_at
@@ -141,6 +141,8 @@ def load(path: Union[str, Path], precision: str = "auto", runtime: str = "auto",
             return Classifier(loaded, bundle.classes, stack.pop_all())
         if precision != "auto":
             raise EngineError(f"{path} is not a bundle, so it has one precision only: leave out the precision")
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            raise EngineError(f"{path} is a picture: give the network first, a bundle, a run folder, an .onnx file or an engine")
         model = network_at(path, "a bundle, a run folder, an .onnx file or an engine")
         loaded = stack.enter_context(load_runtime(model, runtime, threads))
         return Classifier(loaded, _labels(loaded), stack.pop_all())

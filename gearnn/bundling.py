@@ -11,6 +11,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from gearnn.data import Dataset, load_data
 from gearnn.engine.bundle import write_bundle
+from gearnn.engine.compare import Comparison
 from gearnn.engine.environment import environment, usable_cores
 from gearnn.engine.manifest import PRECISIONS, onnx_manifest, sha256_of, write_manifest
 from gearnn.engine.profile import profile_latency
@@ -18,8 +19,9 @@ from gearnn.engine.runtimes import load_runtime
 from gearnn.errors import UserError
 from gearnn.files import read_json
 from gearnn.gate import REFERENCE, Verdict, verdicts
-from gearnn.measure import deploy
+from gearnn.measure import agreement, deploy, disagreement
 from gearnn.model_card import model_card
+from gearnn.network import load_deployable
 from gearnn.precisions import convert
 from gearnn.progress import Progress, no_progress
 from gearnn.robustness import benchmark_models
@@ -151,15 +153,21 @@ def _data(run: Path, config: Mapping[str, Any], result: Mapping[str, Any], optio
 
 
 def _float_network(run: Path, folder: Path, dataset: Dataset, options: BundleOptions) -> Path:
-    """The run's FP32 network, exported anew where it is to take pixels."""
-    path = folder / "model.onnx"
+    """The run's FP32 network, exported anew where it is to take pixels; if it does not compute what torch does, that is told."""
+    path, weights, images = folder / "model.onnx", run / "model.safetensors", dataset.test.images[:_COMPARED]
     if options.pixels:
-        deploy(run / "model.safetensors", path, dataset.test.images[:_COMPARED], options.threads, pixels=True)
-        return path
-    try:
-        shutil.copyfile(run / "model.onnx", path)
-    except OSError as error:
-        raise UserError(f"cannot copy {run / 'model.onnx'} ({error.strerror or error}): finish the run with --resume") from error
+        exported = deploy(weights, path, images, options.threads, check=False, pixels=True)
+        found = Comparison(**exported["comparison"])
+    else:
+        try:
+            shutil.copyfile(run / "model.onnx", path)
+        except OSError as error:
+            problem = error.strerror or error
+            raise UserError(f"cannot copy {run / 'model.onnx'} ({problem}): finish the run with --resume") from error
+        found = agreement(load_deployable(weights)[0], path, images, options.threads)
+    why = disagreement(found)
+    if why:
+        warnings.warn(f"the network of {run} is not ready: {why}", RuntimeWarning, stacklevel=3)
     return path
 
 

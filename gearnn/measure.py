@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from gearnn.data import Split
-from gearnn.engine.compare import compare
+from gearnn.engine.compare import Comparison, compare
 from gearnn.engine.errors import EngineError
 from gearnn.engine.export import export_onnx
 from gearnn.engine.layer_profile import profile_layers_of
@@ -27,6 +28,7 @@ from gearnn.robustness import benchmark_models
 from gearnn.robustness.corruptions import SEVERITIES
 
 OPSET = 13  # what TensorRT 8.5, JetPack 5's, surely reads
+_TOP1 = 0.98  # trained networks have near-ties: a class that flips between logits within the tolerance is no disagreement
 
 
 def deploy(
@@ -76,17 +78,9 @@ def deploy_module(
     """`deploy` for any module from float32 (B, C, H, W) in [0, 1] to (B, K); ``shape`` is (C, H, W)."""
     model.eval()
     export_onnx(model, shape, onnx, opset=opset, metadata=metadata, pixels=pixels, batch=batch)
-
-    def reference(together: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return np.asarray(model(torch.from_numpy(together).float() / 255).numpy())
-
-    whole = images if batch is None else np.resize(images, (-(-len(images) // batch) * batch, *images.shape[1:]))
-    with load_runtime(onnx, threads=threads) as runtime:
-        comparison = compare(reference, lambda together: runtime.run(runtime.prepare(together)), whole, batch_size=batch or 64)
-    # Trained networks have near-ties: a class that flips between logits within the tolerance is no disagreement.
+    comparison = agreement(model, onnx, images, threads, batch)
     if check:
-        comparison.check(top1=0.98)
+        comparison.check(top1=_TOP1)
     return {
         "params": count_parameters(model),
         "macs": count_macs(model, shape),
@@ -94,6 +88,39 @@ def deploy_module(
         "opset": opset,
         "comparison": asdict(comparison),
     }
+
+
+def agreement(
+    model: nn.Module, onnx: Path, images: np.ndarray, threads: Optional[int], batch: Optional[int] = None
+) -> Comparison:
+    """A network in eval mode, which takes float32 in [0, 1], against its engine on uint8 ``images`` (N, C, H, W).
+
+    Args:
+        batch: the one batch size that the engine takes, where it takes no other.
+    """
+
+    def reference(together: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(model(torch.from_numpy(together).float() / 255).numpy())
+
+    whole = images if batch is None else np.resize(images, (-(-len(images) // batch) * batch, *images.shape[1:]))
+    with load_runtime(onnx, threads=threads) as runtime:
+        return compare(reference, lambda together: runtime.run(runtime.prepare(together)), whole, batch_size=batch or 64)
+
+
+def disagreement(comparison: Comparison) -> Optional[str]:
+    """Why an engine is not to be trusted, in a sentence; None if it computes what torch does.
+
+    Raises:
+        EngineError: if one of the two gave numbers that are not finite, of which nothing can be judged.
+    """
+    try:
+        comparison.check(top1=_TOP1)
+    except EngineError as error:
+        if not math.isfinite(comparison.max_abs):
+            raise
+        return str(error)
+    return None
 
 
 def random_images(shape: Tuple[int, int, int], seed: int, count: int = 64) -> np.ndarray:

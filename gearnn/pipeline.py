@@ -22,6 +22,7 @@ from gearnn.data import Dataset, check_batch_size, load_data, skipped_note
 from gearnn.device import choose_device, set_threads
 from gearnn.disk import patiently
 from gearnn.distributed import Team, check_team, joined, team_of
+from gearnn.engine.compare import Comparison
 from gearnn.engine.files import remove_unfinished, write_bytes
 from gearnn.engine.runtimes import load_runtime
 from gearnn.errors import UserError
@@ -30,7 +31,7 @@ from gearnn.files import write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
 from gearnn.materials import limits_of, work_of
-from gearnn.measure import deploy, judge, median_latency, time_engine
+from gearnn.measure import deploy, disagreement, judge, median_latency, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, outline, phases_of
 from gearnn.presets import resolved, smaller_batch_remark, with_batch_size
@@ -154,7 +155,7 @@ def _work(
         "seed": config.seed,
         "seconds_total": trainer.elapsed(),
         "time_plan": trainer.time_budget.outcome(trainer.state, trained) if trainer.time_budget else None,
-        "warnings": [*([skipped] if skipped else []), *_remarks(trainer)],
+        "warnings": [*([skipped] if skipped else []), *_distrusted(networks), *_remarks(trainer)],
         "footnotes": [PEAK_MEMORY] if device.type == "cpu" else [],
     }
     patiently(lambda: write_json(folder / "result.json", result), folder, progress)
@@ -207,8 +208,9 @@ def _measure(
     facts = {}
     for done, name in enumerate(kept):
         metadata = growth if name in ("grown", "robust") else None
-        export = partial(deploy, network_path(folder, name), files[name], images, threads, metadata=metadata)
-        facts[name] = patiently(export, folder, progress)
+        export = partial(deploy, network_path(folder, name), files[name], images, threads, check=False, metadata=metadata)
+        exported = patiently(export, folder, progress)
+        facts[name] = {**exported, "disagreement": disagreement(Comparison(**exported["comparison"]))}
         progress("export", done + 1, len(kept))
     scores = judge(files, dataset.test, config.seed, threads, progress, classes=dataset.classes)
     for kind in (".safetensors", ".onnx"):
@@ -234,6 +236,11 @@ def _measure(
         for name, phase in kept.items()
     ]
     return networks, engine
+
+
+def _distrusted(networks: List[Dict[str, Any]]) -> List[str]:
+    """Networks whose engine does not compute what torch does: told beside the result, since what was trained stands."""
+    return [f"{network['label']}: not ready, {network['disagreement']}" for network in networks if network["disagreement"]]
 
 
 def _can_report() -> bool:

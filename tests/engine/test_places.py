@@ -27,7 +27,10 @@ def test_a_run_folder_stands_for_its_network_and_a_file_for_itself(tmp_path: Pat
         ("nope.zip", r"there is no .*nope\.zip: check the path, or make a bundle with gearnn bundle RUN --out .*nope\.zip$"),
         ("there.zip", r"there\.zip is packed: .* unzip it"),
         ("folder", r"there is no network in .*folder, as it holds no model\.onnx"),
-        ("a run", r"the run in .*a run is not finished: gearnn run --resume --out '.*a run'$"),
+        (
+            "a run",
+            r"the run in .*a run is not finished: see gearnn watch '.*'; .*, gearnn run --resume --out '.*a run'$",
+        ),
     ],
 )
 def test_what_is_no_network_is_told_apart(name: str, message: str, tmp_path: Path) -> None:
@@ -40,7 +43,9 @@ def test_what_is_no_network_is_told_apart(name: str, message: str, tmp_path: Pat
 
 def test_only_a_run_without_its_result_is_unfinished(tmp_path: Path) -> None:
     folder = _interrupted(tmp_path / "run")
-    assert unfinished(folder) == f"the run in {folder} is not finished: gearnn run --resume --out {folder}"
+    assert unfinished(folder) == (
+        f"the run in {folder} is not finished: see gearnn watch {folder}; if it has stopped, gearnn run --resume --out {folder}"
+    )
     (folder / "result.json").write_text("{}")
     assert unfinished(folder) is None
     assert unfinished(tmp_path) is None

@@ -119,6 +119,10 @@ def test_pictures_that_do_not_serve(bundle, picture, message):
 
 
 def test_other_mistakes(bundle, small_net, onnx_file, tmp_path):
+    picture = tmp_path / "cat.JPG"
+    Image.new("RGB", (8, 8)).save(picture)
+    with pytest.raises(EngineError, match="cat.JPG is a picture: give the network first"):
+        load(picture)
     with load(bundle) as network:
         with pytest.raises(EngineError, match="give at least one"):
             network.predict([])

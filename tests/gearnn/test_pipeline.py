@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from typing import Any, Dict, List
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
+from gearnn import measure
 from gearnn.cli import main
 from gearnn.data import Dataset
 from gearnn.engine.compare import Comparison
@@ -152,6 +156,32 @@ def test_a_run_says_what_it_will_do_what_it_skipped_and_what_came_of_it(tmp_path
     assert "Peak memory on a CPU" in page
 
 
+def test_an_engine_that_disagrees_does_not_lose_the_run(
+    npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = measure.export_onnx
+
+    def altered(model: nn.Module, *rest: Any, **options: Any) -> Path:
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            list(other.parameters())[-1].add_(0.01)
+        return export(other, *rest, **options)
+
+    monkeypatch.setattr(measure, "export_onnx", altered)
+    out, epochs = tmp_path / "run", ["--epochs.seed", "1", "--epochs.regrow", "1", "--epochs.era", "1"]
+    assert main(_arguments(npz, out, *epochs)) == 0
+    told = capsys.readouterr().out
+    assert "grown network, after ERA: not ready, the two executions disagree: logits differ by up to 0.01 (allowed 0.0001" in told
+    result = json.loads((out / "result.json").read_text())
+    assert [": not ready, " in warning for warning in result["warnings"]][:3] == [True] * 3
+    page = (out / "report.html").read_text()
+    assert "Not ready: a check failed." in page and "logits differ by 1.0 × 10⁻² at most" in page
+    for pixels in ((), ("--uint8",)):
+        bundle = ["bundle", str(out), "--out", str(tmp_path / f"bundle{len(pixels)}"), "--precisions", "fp32", *pixels]
+        with pytest.warns(RuntimeWarning, match="is not ready: the two executions disagree"):
+            assert main([*bundle, "--severities", "1"]) == 0
+
+
 def test_a_time_too_short_is_refused_and_leaves_no_run(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "hasty"
     assert main(_arguments(npz, out, "--budget.train-time", "1s")) == 2
@@ -178,7 +208,6 @@ def test_without_growth_the_network_has_its_final_size_from_the_start(
 
 @pytest.mark.gpu
 def test_the_main_job_on_a_gpu_and_its_resumption(npz: Path, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
