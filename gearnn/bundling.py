@@ -11,7 +11,6 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from gearnn.data import Dataset, load_data
 from gearnn.engine.bundle import write_bundle
-from gearnn.engine.compare import Comparison
 from gearnn.engine.environment import environment, usable_cores
 from gearnn.engine.manifest import PRECISIONS, onnx_manifest, sha256_of, write_manifest
 from gearnn.engine.profile import profile_latency
@@ -83,7 +82,8 @@ def bundle_run(run: Path, out: Path, options: BundleOptions, progress: Progress 
     seed = config["seed"] if options.seed is None else options.seed
     with tempfile.TemporaryDirectory(prefix="gearnn-precisions-") as scratch:
         folder = Path(scratch)
-        models = {REFERENCE: _float_network(run, folder, dataset, options)}
+        whole, problem = _float_network(run, folder, dataset, options)
+        models = {REFERENCE: whole}
         for precision in options.precisions:
             if precision != REFERENCE:
                 models[precision] = convert(
@@ -94,7 +94,9 @@ def bundle_run(run: Path, out: Path, options: BundleOptions, progress: Progress 
                 )  # fmt: skip
         facts = _judge(models, dataset, options, seed, progress)
         _check_same_images(run, result, facts[REFERENCE]["clean"], facts[REFERENCE]["n"])
-        default = fastest_ready(facts)
+        if problem:  # nor is what was made of it
+            facts = {name: {**entry, "ready": False, "reason": problem} for name, entry in facts.items()}
+        default = REFERENCE if problem else fastest_ready(facts)
         conditions = {**environment(), "threads": facts[REFERENCE]["threads"], "seed": seed}
         for precision, path in models.items():
             rebuild = f"gearnn bundle {run} --precisions {' '.join(models)}"
@@ -152,23 +154,28 @@ def _data(run: Path, config: Mapping[str, Any], result: Mapping[str, Any], optio
     return dataset
 
 
-def _float_network(run: Path, folder: Path, dataset: Dataset, options: BundleOptions) -> Path:
-    """The run's FP32 network, exported anew where it is to take pixels; if it does not compute what torch does, that is told."""
-    path, weights, images = folder / "model.onnx", run / "model.safetensors", dataset.test.images[:_COMPARED]
+def _float_network(run: Path, folder: Path, dataset: Dataset, options: BundleOptions) -> Tuple[Path, Optional[str]]:
+    """The run's FP32 network, exported anew where it is to take pixels; and why it does not compute what torch does, if so."""
+    weights, onnx, path = run / "model.safetensors", run / "model.onnx", folder / "model.onnx"
+    again = f"gearnn run --resume --out {run} writes it anew"
+    for source in (weights, onnx):
+        if not source.is_file():
+            raise UserError(f"there is no {source.name} in {run}: {again}")
+    model, card = load_deployable(weights)
+    if (card.in_chans, card.image_size, len(card.classes)) != (dataset.in_chans, dataset.image_size, dataset.num_classes):
+        raise UserError(f"{weights} is a network for other images than the run's: {again}")
+    images = dataset.test.images[:_COMPARED]
     if options.pixels:
-        exported = deploy(weights, path, images, options.threads, check=False, pixels=True)
-        found = Comparison(**exported["comparison"])
+        problem = deploy(weights, path, images, options.threads, check=False, pixels=True)["disagreement"]
     else:
         try:
-            shutil.copyfile(run / "model.onnx", path)
+            shutil.copyfile(onnx, path)
         except OSError as error:
-            problem = error.strerror or error
-            raise UserError(f"cannot copy {run / 'model.onnx'} ({problem}): finish the run with --resume") from error
-        found = agreement(load_deployable(weights)[0], path, images, options.threads)
-    why = disagreement(found)
-    if why:
-        warnings.warn(f"the network of {run} is not ready: {why}", RuntimeWarning, stacklevel=3)
-    return path
+            raise UserError(f"cannot copy {onnx} ({error.strerror or error}): free some space for {folder}") from error
+        problem = disagreement(agreement(model, path, images, options.threads))
+    if problem:
+        warnings.warn(f"the network of {run} is not ready: {problem}", RuntimeWarning, stacklevel=3)
+    return path, problem
 
 
 def _judge(

@@ -106,10 +106,11 @@ def _readme(run: Path, result: Mapping[str, Any], size: int) -> str:
     """The model card with the front matter that the hub reads."""
     try:
         engine, device = result["engine"], result["device"]
+        problem = engine.get("disagreement")
         facts = {
             "clean": engine["clean_accuracy"], "robust": engine["robust_accuracy"], "latency_ms_p50": engine["latency_ms_p50"],
             "bytes": size, "n": result["dataset"]["n_test"], "runtime": engine["runtime"], "version": engine["version"],
-            "ready": True, "reason": "",
+            "ready": not problem, "reason": problem or "",
         }  # fmt: skip
         conditions = {"versions": result["versions"], "device": device, "threads": engine["threads"]}
         body = model_card(result, {"fp32": facts}, "fp32", conditions, use=_USE)

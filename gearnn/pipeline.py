@@ -22,7 +22,7 @@ from gearnn.data import Dataset, check_batch_size, load_data, skipped_note
 from gearnn.device import choose_device, set_threads
 from gearnn.disk import patiently
 from gearnn.distributed import Team, check_team, joined, team_of
-from gearnn.engine.compare import Comparison
+from gearnn.engine.errors import EngineError
 from gearnn.engine.files import remove_unfinished, write_bytes
 from gearnn.engine.runtimes import load_runtime
 from gearnn.errors import UserError
@@ -31,7 +31,7 @@ from gearnn.files import write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
 from gearnn.materials import limits_of, work_of
-from gearnn.measure import deploy, disagreement, judge, median_latency, time_engine
+from gearnn.measure import deploy, judge, median_latency, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, outline, phases_of
 from gearnn.presets import resolved, smaller_batch_remark, with_batch_size
@@ -209,8 +209,9 @@ def _measure(
     for done, name in enumerate(kept):
         metadata = growth if name in ("grown", "robust") else None
         export = partial(deploy, network_path(folder, name), files[name], images, threads, check=False, metadata=metadata)
-        exported = patiently(export, folder, progress)
-        facts[name] = {**exported, "disagreement": disagreement(Comparison(**exported["comparison"]))}
+        facts[name] = patiently(export, folder, progress)
+        if facts[name]["comparison"]["max_abs"] is None:
+            raise EngineError(f"{kept[name].label} cannot be judged: {facts[name]['disagreement']}")
         progress("export", done + 1, len(kept))
     scores = judge(files, dataset.test, config.seed, threads, progress, classes=dataset.classes)
     for kind in (".safetensors", ".onnx"):

@@ -81,7 +81,7 @@ def outcome(networks: List[Dict[str, Any]], last: str, engine: Dict[str, Any]) -
     networks = [{key: found for key, found in network.items() if key != "per_class"} for network in networks]
     seed, final = networks[0], next(network for network in networks if network["name"] == last)
     accuracies = {name: final[name] for name in ("clean_accuracy", "robust_accuracy")}
-    deployed = {name: final[name] for name in ("comparison", "onnx_bytes", "opset")}
+    deployed = {name: final[name] for name in ("comparison", "disagreement", "onnx_bytes", "opset")}
     return {
         **accuracies,
         "engine": {**engine, **accuracies, **deployed},

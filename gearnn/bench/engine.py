@@ -62,7 +62,7 @@ def bench_engine(
     Args:
         networks: architectures, at ``width`` times their full widths with random weights, or run folders.
         threads: of the CPU, for torch and for the engine.
-        seconds: of calls for each network and number of threads, after warming up.
+        seconds: of calls for each network and number of threads, after warming up; engine and bare take some more, in pairs.
         compiled: time torch.compile too; it compiles for half a minute a network.
 
     Returns:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from gearnn.bundling import BundleOptions, bundle_run, fastest_ready
+from gearnn.errors import UserError
+from gearnn.models import scaled_widths
+from gearnn.network import Card, save_network
 
 
 def entry(milliseconds: float, ready: bool = True) -> dict:
@@ -31,3 +34,17 @@ def test_other_images_than_the_runs_own_are_noticed(tiny_run: Path, tmp_path: Pa
     (run / "result.json").write_text(json.dumps({**result, "clean_accuracy": result["clean_accuracy"] - 0.1}))
     with pytest.warns(RuntimeWarning, match="name the run's own with --data"):
         bundle_run(run, tmp_path / "other", options)
+
+
+def test_a_run_that_lost_its_network_or_has_anothers(tiny_run: Path, tmp_path: Path) -> None:
+    options, out = BundleOptions(precisions=("fp32",), severities=(1,), threads=1), tmp_path / "out"
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    card = Card("vgg19", scaled_widths("vgg19", 1 / 16), ("a", "b"), (0.4,), (0.3,), 64, 1)
+    save_network(run / "model.safetensors", card.build(), card)
+    with pytest.raises(UserError, match="is a network for other images than the run's: gearnn run --resume --out"):
+        bundle_run(run, out, options)
+    (run / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"there is no model.safetensors in .*run: gearnn run --resume --out"):
+        bundle_run(run, out, options)
+    assert not out.exists()

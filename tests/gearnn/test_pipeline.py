@@ -180,6 +180,18 @@ def test_an_engine_that_disagrees_does_not_lose_the_run(
         bundle = ["bundle", str(out), "--out", str(tmp_path / f"bundle{len(pixels)}"), "--precisions", "fp32", *pixels]
         with pytest.warns(RuntimeWarning, match="is not ready: the two executions disagree"):
             assert main([*bundle, "--severities", "1"]) == 0
+        assert "NO: the two executions disagree" in capsys.readouterr().out
+    assert main(["export", str(out), "--format", "huggingface", "--out", str(tmp_path / "hub")]) == 0
+    assert "fp32 is not ready: the two executions disagree" in (tmp_path / "hub" / "README.md").read_text()
+
+
+def test_an_engine_that_gives_no_numbers_ends_the_run_in_a_sentence(
+    npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "agreement", lambda *rest: Comparison(float("nan"), float("nan"), 0.1, 30, 0))
+    epochs = ["--epochs.seed", "1", "--epochs.regrow", "1", "--epochs.era", "1"]
+    assert main(_arguments(npz, tmp_path / "run", *epochs)) == 2
+    assert "error: seed network cannot be judged: the two executions disagree" in capsys.readouterr().err
 
 
 def test_a_time_too_short_is_refused_and_leaves_no_run(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -16,7 +16,7 @@ def test_confusions_without_their_zeros() -> None:
 
 
 def test_only_the_final_network_is_told_class_by_class() -> None:
-    keys = ("clean_accuracy", "robust_accuracy", "comparison", "onnx_bytes", "opset", "params", "widths")
+    keys = ("clean_accuracy", "robust_accuracy", "comparison", "disagreement", "onnx_bytes", "opset", "params", "widths")
     networks = [
         {"name": name, "per_class": [name], **dict.fromkeys(keys, place)} for place, name in enumerate(("seed", "robust"))
     ]
