@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import statistics
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -28,6 +31,8 @@ from gearnn.robustness import benchmark_models
 from gearnn.robustness.corruptions import SEVERITIES
 
 OPSET = 13  # what TensorRT 8.5, JetPack 5's, surely reads
+_ROUNDS = 5  # of timing several networks
+_PAUSE = 0.005  # seconds before a turn: waiting threads of the network before must not hold the cores
 _TOP1 = 0.98  # trained networks have near-ties: a class that flips between logits within the tolerance is no disagreement
 
 
@@ -168,10 +173,17 @@ def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:
         }
 
 
-def median_latency(onnx: Path, threads: int, seed: int) -> float:
-    """Milliseconds for one image, the median of 100 calls."""
-    with load_runtime(onnx, threads=threads) as runtime:
-        return float(profile_latency(runtime, (1,), iterations=100, seed=seed)[0].p50_ms)
+def latencies(onnx_files: Mapping[str, Path], threads: int, seed: int) -> Dict[str, float]:
+    """Milliseconds for one image on each network, timed in turn, since what else the machine does changes by the second: medians
+    of the rounds' p50s."""
+    found: Dict[str, List[float]] = {name: [] for name in onnx_files}
+    with contextlib.ExitStack() as stack:
+        runtimes = {name: stack.enter_context(load_runtime(path, threads=threads)) for name, path in onnx_files.items()}
+        for _ in range(_ROUNDS):
+            for name, runtime in runtimes.items():
+                time.sleep(_PAUSE)
+                found[name].append(profile_latency(runtime, (1,), iterations=20, warmup=5, seed=seed)[0].p50_ms)
+    return {name: statistics.median(times) for name, times in found.items()}
 
 
 def _layers(runtime: Runtime, seed: int) -> Optional[List[Dict[str, Any]]]:

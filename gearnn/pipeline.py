@@ -31,7 +31,7 @@ from gearnn.files import write_json
 from gearnn.growth.growers import find_grower
 from gearnn.lock import locked
 from gearnn.materials import limits_of, work_of
-from gearnn.measure import deploy, judge, median_latency, time_engine
+from gearnn.measure import deploy, judge, latencies, time_engine
 from gearnn.models import create_model, full_widths, scaled_widths
 from gearnn.phases import Phase, outline, phases_of
 from gearnn.presets import resolved, smaller_batch_remark, with_batch_size
@@ -218,13 +218,14 @@ def _measure(
         content = (folder / "networks" / f"{_final(phases)}{kind}").read_bytes()
         patiently(partial(write_bytes, folder / f"model{kind}", content), folder, progress)
     last = {record["keeps"]: record["name"] for record in progression.phases}  # growth may have ended before its last step
-    progress("timing", 0, len(kept))
-    engine, final = time_engine(folder / "model.onnx", threads, config.seed), _final(phases)
-    times = {final: engine["latency_ms_p50"]}
-    for done, name in enumerate(name for name in kept if name != final):
-        progress("timing", done + 1, len(kept))
-        times[name] = median_latency(files[name], threads, config.seed)
-    progress("timing", len(kept), len(kept))
+    progress("timing", 0, 2)
+    engine = time_engine(folder / "model.onnx", threads, config.seed)
+    progress("timing", 1, 2)
+    times = latencies(files, threads, config.seed)
+    pace = (
+        engine["latency_ms_p50"] / times[_final(phases)]
+    )  # the final network's is its profile's; the others stand to it as in turn
+    progress("timing", 2, 2)
     networks = [
         {
             "name": name,
@@ -232,7 +233,7 @@ def _measure(
             "phase": last[name],
             **facts[name],
             **scores[name],
-            "latency_ms_p50": times[name],
+            "latency_ms_p50": pace * times[name],
         }
         for name, phase in kept.items()
     ]

@@ -21,7 +21,7 @@ from gearnn.examples import save_examples
 from gearnn.growth.graph import ChannelGraph
 from gearnn.growth.growers import Entry, find_grower
 from gearnn.materials import card_of, feed_of, initial_widths, key_of, limits_of, untrained
-from gearnn.measure import deploy, judge, median_latency, time_engine
+from gearnn.measure import deploy, judge, latencies, time_engine
 from gearnn.models import Normalize, widths_of
 from gearnn.network import Card, save_network
 from gearnn.phases import Phase
@@ -167,7 +167,7 @@ class TimeBudget:
                 weights = folder / f"{which}.safetensors"
                 save_network(weights, networks[which], cards[which])
                 deploy(weights, folder / f"{which}.onnx", images, threads, check=False)
-                median_latency(folder / f"{which}.onnx", threads, 0)
+                latencies({"": folder / f"{which}.onnx"}, threads, 0)
                 fixed += count * (time.perf_counter() - start)
             files = {name: folder / f"{int(name != 'seed')}.onnx" for name in kept}
             if whole:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from types import SimpleNamespace
+from typing import Any, Dict, List
 
 import numpy as np
 import pytest
 
+from gearnn import measure
 from gearnn.engine.runtimes import load_runtime
-from gearnn.measure import deploy, median_latency, time_engine
+from gearnn.measure import deploy, latencies, time_engine
 from gearnn.models import scaled_widths
 from gearnn.network import Card, save_network
 
@@ -30,7 +32,31 @@ def test_deploys_and_times(arch: str, tmp_path: Path) -> None:
     assert times["latency_ms_p50"] > 0
     assert sum(layer["share"] for layer in times["layers"]) == pytest.approx(1)
     assert any(layer["modules"] and layer["mean_ms"] > 0 for layer in times["layers"])
-    assert 0 < median_latency(tmp_path / "net.onnx", threads=1, seed=0) < 100 * times["latency_ms_p50"]
+    found = latencies({"one": tmp_path / "net.onnx", "two": tmp_path / "net.onnx"}, threads=1, seed=0)
+    assert list(found) == ["one", "two"]
+    assert all(0 < time < 100 * times["latency_ms_p50"] for time in found.values())
+
+
+def test_latencies_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: List[str] = []
+
+    def profiled(runtime: Any, *rest: Any, **options: Any) -> List[Any]:
+        order.append(runtime.path.stem)
+        return [SimpleNamespace(p50_ms=float(len(order)))]
+
+    card = Card("vgg19", scaled_widths("vgg19", 1 / 16), ("a", "b"), (0.4,), (0.3,), 16, 1)
+    save_network(tmp_path / "net.safetensors", card.build(), card)
+    for name in ("a", "b"):
+        deploy(
+            tmp_path / "net.safetensors",
+            tmp_path / f"{name}.onnx",
+            np.arange(512, dtype=np.uint8).reshape(2, 1, 16, 16),
+            1,
+            check=False,
+        )
+    monkeypatch.setattr(measure, "profile_latency", profiled)
+    assert latencies({name: tmp_path / f"{name}.onnx" for name in "ab"}, threads=1, seed=0) == {"a": 5.0, "b": 6.0}
+    assert "".join(order) == "ab" * 5
 
 
 @pytest.mark.parametrize("options", [{"pixels": True}, {"batch": 3}])
