@@ -222,9 +222,8 @@ def _measure(
     engine = time_engine(folder / "model.onnx", threads, config.seed)
     progress("timing", 1, 2)
     times = latencies(files, threads, config.seed)
-    pace = (
-        engine["latency_ms_p50"] / times[_final(phases)]
-    )  # the final network's is its profile's; the others stand to it as in turn
+    # The final network's latency is its profile's; the others stand to it as they did in turn.
+    pace = engine["latency_ms_p50"] / times[_final(phases)]
     progress("timing", 2, 2)
     networks = [
         {

@@ -29,7 +29,7 @@ def test_a_run_folder_stands_for_its_network_and_a_file_for_itself(tmp_path: Pat
         ("folder", r"there is no network in .*folder, as it holds no model\.onnx"),
         (
             "a run",
-            r"the run in .*a run is not finished: see gearnn watch '.*'; .*, gearnn run --resume --out '.*a run'$",
+            r"a run is not finished: see gearnn watch '.*a run'; if it has stopped, gearnn run --resume --out '.*a run'$",
         ),
     ],
 )

@@ -44,7 +44,7 @@ def test_only_a_finished_run_passes(tmp_path: Path) -> None:
         check_finished(tmp_path)
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="is not finished: .* gearnn run --resume --out"):
+    with pytest.raises(UserError, match="is not finished: see gearnn watch .*; if it has stopped, gearnn run --resume --out"):
         check_finished(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     check_finished(tmp_path)

@@ -69,9 +69,8 @@ def test_resume_needs_the_folder_alone(tiny_config: RunConfig, tiny_run: Path, c
     with pytest.raises(_InterruptedError):
         run(cut, stop)
     assert main(["report", str(cut.out)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: the run in {cut.out} is not finished: ")
-    assert said.endswith(f"; if it has stopped, gearnn run --resume --out {cut.out}\n")
+    again = f"see gearnn watch {cut.out}; if it has stopped, gearnn run --resume --out {cut.out}"
+    assert capsys.readouterr().err == f"error: the run in {cut.out} is not finished: {again}\n"
     assert main(["run", "--resume", "--out", str(cut.out), "--seed", "7"]) == 2
     assert "other options (seed)" in capsys.readouterr().err
     assert main(["run", "--resume", "--out", str(cut.out)]) == 0
