@@ -9,7 +9,6 @@ machine adds to them.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -20,16 +19,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from gearnn.blank import blank_model
 from gearnn.engine.environment import environment
-from gearnn.engine.export import export_onnx
 from gearnn.engine.layer_table import LayerTable
-from gearnn.engine.profile import profile_latency
-from gearnn.engine.runtimes import load_runtime
-from gearnn.growth.graph import ChannelGraph, trace_channels
-from gearnn.latency import latency_cost, layer_sites, summed_layers
+from gearnn.growth.graph import trace_channels
+from gearnn.latency import latency_cost, latency_rounds, layer_sites, summed_layers
 from gearnn.models import create_model, scaled_widths
 
 NETWORKS, SEED_WIDTH, IMAGE, CLASSES, STEP = ("vgg19", "mobilenet_v1", "resnet18"), 1 / 8, (3, 32, 32), 10, 8
@@ -40,20 +35,6 @@ def random_widths(seed: Dict[str, int], largest: Dict[str, int], generator: np.r
     reach = generator.uniform(0.2, 1)
     steps = {name: generator.uniform(0, reach) * (largest[name] - width) / STEP for name, width in seed.items()}
     return {name: width + STEP * int(steps[name] + 0.5) for name, width in seed.items()}
-
-
-def engine_rounds(model: nn.Module, graph: ChannelGraph, choices: List[Dict[str, int]], threads: int, rounds: int) -> np.ndarray:
-    """p50 in ms of each choice's engine in each round, the engines called in turns: (rounds, choices)."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        runtimes = []
-        for index, widths in enumerate(choices):
-            path = export_onnx(blank_model(model, graph, widths), IMAGE, Path(folder) / f"{index}.onnx")
-            runtimes.append(stack.enter_context(load_runtime(path, threads=threads)))
-        found = [
-            [profile_latency(runtime, (1,), iterations=100, max_seconds=1.0)[0].p50_ms for runtime in runtimes]
-            for _ in range(rounds)
-        ]
-    return np.array(found)
 
 
 def judge(name: str, cache: Path, threads: int, count: int, times: float, rounds: int, seed: int) -> Dict[str, Any]:
@@ -75,7 +56,7 @@ def judge(name: str, cache: Path, threads: int, count: int, times: float, rounds
     warm = time.perf_counter() - start
     load = os.getloadavg()[0]
     cost = latency_cost(graph, model, IMAGE, threads=threads, largest=largest, table=again)
-    measured = engine_rounds(model, graph, choices, threads, rounds)
+    measured = latency_rounds([blank_model(model, graph, widths) for widths in choices], IMAGE, threads, rounds=rounds)
     rows = []
     for widths, p50s in zip(choices, measured.T):
         p50, lowest, predicted = float(np.median(p50s)), float(np.min(p50s)), cost(widths)

@@ -93,13 +93,6 @@ class LayerTable:
             self._seconds.update(zip(missing, self._profiler(missing, lambda done, total: progress(_LABEL, done, total))))
             self._write()
 
-    def drift(self) -> float:
-        """How much longer a layer takes now than when the table was made: another power mode, a hot board; 1 within 10 %."""
-        if _PROBE not in self._seconds:
-            return 1.0
-        now = self._profiler([_PROBE], lambda done, total: None)[0] / self._seconds[_PROBE]
-        return now if abs(now - 1) > 0.1 else 1.0
-
     def block(self, progress: Progress = _silent) -> int:
         """The channels that the runtime's convolutions come in: 17 channels take as long as 32 where it is 16.
 

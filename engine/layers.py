@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
@@ -138,8 +138,8 @@ def profile_layers(
 
     A network with one copy and one with up to eight are called in turns; the difference of their medians, per further copy,
     holds the layer and the runtime's overhead per node, and neither the call's overhead nor what surrounds the layer. Shapes
-    are loaded a few dozen at a time, each is visited ``passes`` times with the others between, and each network's lowest median
-    counts: what else runs on the device only adds.
+    are loaded a few dozen at a time; all are visited once before any is again, ``passes`` times, and each network's lowest
+    median counts: what else runs on the device only adds, and seldom for as long as a whole pass.
 
     Args:
         seconds: of each visit; at least 5 calls of each network are timed.
@@ -148,15 +148,20 @@ def profile_layers(
     Raises:
         EngineError: if the runtime is unknown or refuses a layer.
     """
-    found: List[float] = []
-    for together in _batches(shapes):
-        progress(len(found), len(shapes))
-        with contextlib.ExitStack() as stack:
-            pairs = [_load_pair(shape, runtime, threads, seed, stack) for shape in together]
-            visits = [[_time_in_turns(pair.networks, pair.images, seconds) for pair in pairs] for _ in range(passes)]
-        for pair, (one, many) in zip(pairs, np.min(visits, axis=0).tolist()):
-            found.append(max((many - one) / (pair.copies - 1), 1e-9))
+    if not shapes:
+        return []
+    copies: Dict[LayerShape, int] = {}
+    visits: List[List[np.ndarray]] = [[] for _ in range(passes)]
+    for number, visited in enumerate(visits):
+        for together in _batches(shapes):
+            progress((number * len(shapes) + len(visited)) // passes, len(shapes))
+            with contextlib.ExitStack() as stack:
+                pairs = [_load_pair(shape, copies, runtime, threads, seed, stack) for shape in together]
+                visited += [_time_in_turns(pair.networks, pair.images, seconds) for pair in pairs]
     progress(len(shapes), len(shapes))
+    one, many = np.min(visits, axis=0).T
+    further = np.array([copies[shape] - 1 for shape in shapes])
+    found: List[float] = np.maximum((many - one) / further, 1e-9).tolist()
     return found
 
 
@@ -165,7 +170,6 @@ class _Pair:
     """The networks with one and with several copies of a layer, and their input."""
 
     networks: Tuple[Runtime, Runtime]
-    copies: int
     images: np.ndarray
 
 
@@ -192,20 +196,23 @@ def _most_copies(shape: LayerShape) -> int:
     return min(_MANY, max(2, _COPIED_BYTES // _weight_bytes(shape)))
 
 
-def _load_pair(shape: LayerShape, runtime: str, threads: int, seed: int, stack: contextlib.ExitStack) -> _Pair:
-    """Both networks, to be closed with the stack; as many copies as a short call has room for."""
+def _load_pair(
+    shape: LayerShape, copies: Dict[LayerShape, int], runtime: str, threads: int, seed: int, stack: contextlib.ExitStack
+) -> _Pair:
+    """Both networks, to be closed with the stack; ``copies`` holds how many, as many as a short call has room for if not yet."""
     images = np.random.default_rng(seed).random((1, 1, shape.height, shape.width), dtype=np.float32)
     with tempfile.TemporaryDirectory(prefix="gearnn-layer-") as folder:
 
-        def load(copies: int) -> Runtime:
-            path = Path(folder) / f"{copies}.onnx"
-            path.write_bytes(layer_network(shape, copies, seed))
+        def load(number: int) -> Runtime:
+            path = Path(folder) / f"{number}.onnx"
+            path.write_bytes(layer_network(shape, number, seed))
             return stack.enter_context(load_runtime(path, runtime, threads))
 
         one = load(1)
-        taken = float(_time_in_turns([one], images, 0.0)[0])
-        copies = int(min(_most_copies(shape), max(2, _CALL_SECONDS / taken)))
-        return _Pair((one, load(copies)), copies, images)
+        if shape not in copies:
+            taken = float(_time_in_turns([one], images, 0.0)[0])
+            copies[shape] = int(min(_most_copies(shape), max(2, _CALL_SECONDS / taken)))
+        return _Pair((one, load(copies[shape])), images)
 
 
 def _time_in_turns(networks: Sequence[Runtime], images: np.ndarray, seconds: float) -> np.ndarray:

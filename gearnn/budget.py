@@ -126,7 +126,14 @@ def constraints(
         found.append(Constraint("training memory", "bytes", cost, float(budget.train_memory), "--budget.train-memory", memory))
     if budget.latency_ms is not None:
         cost = latency_cost(
-            graph, model, work.shape(), threads=work.threads, largest=largest, deploy=work.deploy, progress=progress
+            graph,
+            model,
+            work.shape(),
+            threads=work.threads,
+            largest=largest,
+            near_ms=budget.latency_ms,
+            deploy=work.deploy,
+            progress=progress,
         )
         latency: Measure = lambda grown: measure_latency(work.deploy(grown), work.shape(), work.threads)  # noqa: E731
         found.append(Constraint("latency", "ms", cost, budget.latency_ms, "--budget.latency-ms", latency))

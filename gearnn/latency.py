@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gearnn.blank import blank_model
 from gearnn.costs import Cost
 from gearnn.engine.export import export_onnx
 from gearnn.engine.layer_table import LayerTable, Surface, is_diagonal, padded, surface_shapes
@@ -21,7 +24,11 @@ from gearnn.growth.graph import ChannelGraph, Span, Value, size
 from gearnn.progress import Progress, no_progress
 
 Shape = Tuple[int, int, int]
-Choice = TypeVar("Choice")
+Measured = Callable[[Sequence[nn.Module]], List[float]]
+"""Networks → milliseconds of each one's engine."""
+
+_PARTS = 64  # of the way to the largest widths
+_STEEPEST = 4.0  # measured over profiled; a reading beyond it is a slip of the clock
 
 # Operations that runtimes fold into the layer before them, or that move nothing.
 _FREE = {
@@ -78,34 +85,59 @@ def latency_cost(
     *,
     threads: int,
     largest: Mapping[str, int],
+    near_ms: Optional[float] = None,
     table: Optional[LayerTable] = None,
     deploy: Callable[[nn.Module], nn.Module] = lambda model: model,
-    measured_ms: Optional[float] = None,
+    measured_ms: Optional[Measured] = None,
     progress: Progress = no_progress,
 ) -> Cost:
     """Milliseconds of one image on the engine (p50, batch 1) as a function of the group widths, non-decreasing in each.
 
-    The sum of the layers' times, from the table, plus what the engine of the present network takes beyond its own sum: the
-    call, and what is no layer.
+    The sum of the layers' times, from the table, put on the line through the engines of two networks, which are timed in turn:
+    the present one, and a wider one with fresh weights. Their distance from their sums holds the call, what is no layer, weights
+    that no cache keeps from call to call, and a device that became slower since the table was made.
 
     Args:
         example_shape: (C, H, W).
         threads: of the engine.
         largest: of each group, the greatest width that may be asked for; layers are profiled up to it.
+        near_ms: the wider network is to take about as long; by default as far from the present one as from the largest.
         table: by default this device's, kept in the user's cache folder.
         deploy: makes of the model what is exported, such as one that normalises its input.
-        measured_ms: p50 of the present network's engine; measured if not given.
+        measured_ms: times the engines of several networks; `measure_latencies` here if not given.
 
     Raises:
         EngineError: if the model cannot be exported or a layer not be profiled.
     """
+
+    def here(models: Sequence[nn.Module]) -> List[float]:
+        return measure_latencies([deploy(model) for model in models], example_shape, threads)
+
     table = LayerTable.open(threads=threads) if table is None else table
     layers = summed_layers(graph, layer_sites(model, graph, example_shape), table, largest, progress)
-    drift = table.drift()
-    if measured_ms is None:
-        measured_ms = measure_latency(deploy(model), example_shape, threads)
-    beyond = measured_ms - drift * layers(graph.widths())
-    return lambda widths: drift * layers(widths) + beyond
+    measured_ms = measured_ms or here
+    seed, (present,) = graph.widths(), measured_ms([model])
+    times = math.sqrt(layers({**seed, **largest}) / layers(seed)) if near_ms is None else near_ms / present
+    wider = widths_toward(graph, largest, lambda widths: layers(widths) >= times * layers(seed))
+    added, slope = layers(wider) - layers(seed), 1.0
+    if added > 0:
+        present, there = measured_ms([model, blank_model(model, graph, wider)])
+        slope = min(max((there - present) / added, 1 / _STEEPEST), _STEEPEST)
+    start = present - slope * layers(seed)
+    return lambda widths: slope * layers(widths) + start
+
+
+def widths_toward(graph: ChannelGraph, largest: Mapping[str, int], enough: Callable[[Mapping[str, int]], bool]) -> Dict[str, int]:
+    """Every group the same part of the way to its largest width, in steps of 8: the first that is ``enough``, or the largest."""
+    widths = graph.widths()
+    for part in range(1, _PARTS + 1):
+        for group in graph.groups:
+            most, step = largest.get(group.name, group.width), 8 * group.block // math.gcd(8, group.block)
+            aim = group.width + (most - group.width) * part // _PARTS
+            widths[group.name] = most if part == _PARTS else max(group.width, 0 if group.whole else aim // step * step)
+        if enough(widths):
+            break
+    return widths
 
 
 def summed_layers(
@@ -142,24 +174,41 @@ def recalibrated(cost: Cost, measured: float, predicted: float) -> Cost:
     return lambda widths: factor * cost(widths)
 
 
-def measure_latency(
-    model: nn.Module, example_shape: Shape, threads: int, *, rounds: int = 3, iterations: int = 100, seconds: float = 1.0
-) -> float:
-    """Milliseconds (p50) of one image (C, H, W) on the engine of this network, exported for it.
+def measure_latency(model: nn.Module, example_shape: Shape, threads: int) -> float:
+    """Milliseconds (p50) of one image (C, H, W) on the engine of this network, as `measure_latencies` takes them."""
+    return measure_latencies([model], example_shape, threads)[0]
 
-    The lowest of a few rounds' medians: what else runs on the device only adds.
 
-    Args:
-        iterations, seconds: a round ends with the first of the two.
+def measure_latencies(models: Sequence[nn.Module], example_shape: Shape, threads: int) -> List[float]:
+    """Milliseconds of one image on each network's engine: of ten `latency_rounds` the lowest, since what else runs on the
+    device only adds.
 
     Raises:
-        EngineError: if the model cannot be exported.
+        EngineError: if a model cannot be exported.
     """
-    with TemporaryDirectory(prefix="gearnn-latency-") as folder:
-        path = export_onnx(model, example_shape, Path(folder) / "model.onnx")
-        with load_runtime(path, threads=threads) as runtime:
-            found = [profile_latency(runtime, (1,), iterations=iterations, max_seconds=seconds)[0] for _ in range(rounds)]
-    return min(latency.p50_ms for latency in found)
+    lowest: List[float] = latency_rounds(models, example_shape, threads, rounds=10, seconds=0.3).min(axis=0).tolist()
+    return lowest
+
+
+def latency_rounds(
+    models: Sequence[nn.Module], example_shape: Shape, threads: int, *, rounds: int, iterations: int = 100, seconds: float = 1.0
+) -> np.ndarray:
+    """Milliseconds (p50) of one image (C, H, W) on each network's engine, exported for it and timed in turn: (rounds, models).
+
+    Args:
+        iterations, seconds: a network's turn ends with the first of the two.
+
+    Raises:
+        EngineError: if a model cannot be exported.
+    """
+    found = []
+    with TemporaryDirectory(prefix="gearnn-latency-") as folder, contextlib.ExitStack() as stack:
+        paths = [export_onnx(model, example_shape, Path(folder) / f"{index}.onnx") for index, model in enumerate(models)]
+        runtimes = [stack.enter_context(load_runtime(path, threads=threads)) for path in paths]
+        for _ in range(rounds):
+            times = [profile_latency(runtime, (1,), iterations=iterations, max_seconds=seconds)[0] for runtime in runtimes]
+            found.append([latency.p50_ms for latency in times])
+    return np.array(found)
 
 
 def _elements(value: Value) -> int:

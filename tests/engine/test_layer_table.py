@@ -86,13 +86,6 @@ def test_the_runtimes_block_of_channels_is_found(path, step):
     assert LayerTable(CONDITIONS, path, FakeProfiler(step)).block() == step
 
 
-def test_a_slower_device_shows_as_drift(path):
-    LayerTable(CONDITIONS, path, FakeProfiler()).block()
-    assert LayerTable(CONDITIONS, path, FakeProfiler(factor=1.05)).drift() == 1
-    assert LayerTable(CONDITIONS, path, FakeProfiler(factor=2)).drift() == pytest.approx(2)
-    assert LayerTable(CONDITIONS, path.with_name("new.json"), FakeProfiler()).drift() == 1
-
-
 def test_this_devices_table_has_its_conditions_and_place(tmp_path, monkeypatch):
     table = LayerTable.open(threads=1, cache_dir=tmp_path)
     assert table.path.parent == tmp_path / "layers"

@@ -46,7 +46,7 @@ def test_latency_is_profiled_for_this_network_and_these_threads(seed: nn.Module,
     monkeypatch.setattr(budgets, "latency_cost", profiled)
     monkeypatch.setattr(budgets, "measure_latency", lambda model, shape, threads: 0.75)
     graph, (limit,) = _limits(seed, latency_ms=2.5)
-    assert (asked["shape"], asked["threads"], asked["largest"]) == ((3, 32, 32), 1, graph.widths())
+    assert (asked["shape"], asked["threads"], asked["largest"], asked["near_ms"]) == ((3, 32, 32), 1, graph.widths(), 2.5)
     assert limit.limit == 2.5 and limit.measure is not None and limit.measure(seed) == 0.75
 
 

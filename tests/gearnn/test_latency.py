@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from gearnn.blank import blank_model
 from gearnn.engine.layer_table import LayerTable
 from gearnn.engine.layers import LayerShape
 from gearnn.growth.graph import trace_channels
-from gearnn.latency import latency_cost, layer_sites, measure_latency, recalibrated, summed_layers
+from gearnn.latency import latency_cost, layer_sites, measure_latency, recalibrated, summed_layers, widths_toward
 from gearnn.models import create_model, scaled_widths
 
 IMAGE = (3, 16, 16)
@@ -99,7 +101,9 @@ def test_wider_is_never_faster_even_where_the_table_is_noisy(name, tmp_path):
     model, graph = traced(name)
     largest = {group.name: 4 * group.width for group in graph.groups}
     table = LayerTable({}, tmp_path / "noisy.json", noisy)
-    cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=1.0)
+    cost = latency_cost(
+        graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=lambda models: [1.0, 2.0][: len(models)]
+    )
     widths, generator = graph.widths(), np.random.default_rng(2)
     costs = [cost(widths)]
     for _ in range(60):
@@ -110,24 +114,70 @@ def test_wider_is_never_faster_even_where_the_table_is_noisy(name, tmp_path):
     assert costs[-1] > costs[0]
 
 
-def test_cost_at_the_present_widths_is_what_was_measured(table):
+def as_summed(table, *, slope=1.0, call=0.5):
+    """Times of engines that take their layers' sum times ``slope``, and ``call`` ms more; and the networks that were timed."""
+    timed = []
+
+    def measured(models):
+        found = []
+        for model in models:
+            layers = summed_layers(own := trace_channels(model, torch.rand(1, *IMAGE)), layer_sites(model, own, IMAGE), table, {})
+            found.append(slope * layers(own.widths()) + call)
+            timed.append(own.widths())
+        return found
+
+    return measured, timed
+
+
+@pytest.mark.parametrize("slope", [0.8, 1.3, 3.0])
+def test_cost_lies_on_the_line_through_the_engines_of_two_networks(table, slope):
     model, graph = traced("resnet18")
-    largest = {group.name: 2 * group.width for group in graph.groups}
-    cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=2.5)
+    largest = {group.name: 4 * group.width for group in graph.groups}
+    measured, timed = as_summed(table, slope=slope)
+    cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=measured)
+    layers = summed_layers(graph, layer_sites(model, graph, IMAGE), table, largest)
+    for widths in (graph.widths(), largest, {name: 2 * width for name, width in graph.widths().items()}):
+        assert cost(widths) == pytest.approx(slope * layers(widths) + 0.5, rel=0.02)
+    assert timed[0] == timed[1] == graph.widths()
+    middle = layers(graph.widths()) * layers(largest)
+    assert layers(timed[2]) ** 2 == pytest.approx(middle, rel=0.25)
+
+
+def test_the_wider_network_takes_about_as_long_as_is_wanted(table):
+    model, graph = traced("vgg19")
+    largest = {group.name: 4 * group.width for group in graph.groups}
+    layers = summed_layers(graph, layer_sites(model, graph, IMAGE), table, largest)
+    for times in (1.5, 3.0, 100.0):
+        measured, timed = as_summed(table, slope=1.0, call=0.0)
+        near = times * layers(graph.widths())
+        latency_cost(graph, model, IMAGE, threads=1, largest=largest, near_ms=near, table=table, measured_ms=measured)
+        reached = min(near, layers(largest))
+        assert reached * 0.999 <= layers(timed[-1]) <= 1.35 * reached
+
+
+def test_a_slip_of_the_clock_does_not_make_wider_networks_free(table):
+    model, graph = traced("mobilenet_v1")
+    largest = {group.name: 4 * group.width for group in graph.groups}
+    cost = latency_cost(
+        graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=lambda models: [2.5, 1.0][: len(models)]
+    )
     layers = summed_layers(graph, layer_sites(model, graph, IMAGE), table, largest)
     assert cost(graph.widths()) == pytest.approx(2.5)
-    assert cost(largest) - 2.5 == pytest.approx(layers(largest) - layers(graph.widths()))
+    assert cost(largest) - 2.5 == pytest.approx((layers(largest) - layers(graph.widths())) / 4)
 
 
-def test_a_device_that_became_slower_scales_the_layers(tmp_path):
-    model, graph = traced("vgg19")
-    largest = {group.name: 2 * group.width for group in graph.groups}
-    growth = {}
-    for factor in (1, 3):
-        table = LayerTable({}, tmp_path / "t.json", lambda shapes, _, f=factor: [f * 1e-6 * work(shape) for shape in shapes])
-        cost = latency_cost(graph, model, IMAGE, threads=1, largest=largest, table=table, measured_ms=1.0)
-        growth[factor] = cost(largest) - cost(graph.widths())
-    assert growth[3] == pytest.approx(3 * growth[1])
+@pytest.mark.parametrize("name", ["vgg19", "mixed"])
+def test_widths_on_the_way_are_such_as_growth_reaches(name):
+    graph = traced(name)[1]
+    largest = {group.name: 3 * group.width for group in graph.groups}
+    seen = []
+    assert widths_toward(graph, largest, lambda widths: seen.append(dict(widths)) or False) == largest
+    assert seen[-1] == largest and len(seen) > 10
+    for widths in seen[:-1]:
+        for group in graph.groups:
+            assert group.width <= widths[group.name] <= largest[group.name]
+            assert widths[group.name] == group.width or widths[group.name] % (8 * group.block // math.gcd(8, group.block)) == 0
+    assert widths_toward(graph, largest, lambda widths: True) == seen[0]
 
 
 def test_recalibrated_cost_gives_what_was_measured():
