@@ -143,7 +143,7 @@ def profile_layers(
 
     Args:
         seconds: of each visit; at least 5 calls of each network are timed.
-        progress: called with (shapes done, shapes in all).
+        progress: called with (visits done, in shapes; shapes in all).
 
     Raises:
         EngineError: if the runtime is unknown or refuses a layer.

@@ -28,7 +28,9 @@ Measured = Callable[[Sequence[nn.Module]], List[float]]
 """Networks → milliseconds of each one's engine."""
 
 _PARTS = 64  # of the way to the largest widths
-_STEEPEST = 4.0  # measured over profiled; a reading beyond it is a slip of the clock
+_APART = 1.5  # so much longer a network takes than another if both are to show how times rise
+_LEAST_ADDED = 0.1  # of the present layers' time; below it a line through both is noise
+_FLATTEST = 0.25  # measured over profiled; a reading below it is a slip of the clock, and wider networks are never free
 
 # Operations that runtimes fold into the layer before them, or that move nothing.
 _FREE = {
@@ -85,7 +87,7 @@ def latency_cost(
     *,
     threads: int,
     largest: Mapping[str, int],
-    near_ms: Optional[float] = None,
+    near_ms: float,
     table: Optional[LayerTable] = None,
     deploy: Callable[[nn.Module], nn.Module] = lambda model: model,
     measured_ms: Optional[Measured] = None,
@@ -101,10 +103,11 @@ def latency_cost(
         example_shape: (C, H, W).
         threads: of the engine.
         largest: of each group, the greatest width that may be asked for; layers are profiled up to it.
-        near_ms: the wider network is to take about as long; by default as far from the present one as from the largest.
+        near_ms: where the prediction is to be good: the wider network is to take about as long, if that is wide enough to tell
+            the two apart.
         table: by default this device's, kept in the user's cache folder.
         deploy: makes of the model what is exported, such as one that normalises its input.
-        measured_ms: times the engines of several networks; `measure_latencies` here if not given.
+        measured_ms: times the engines of networks that are not yet made ready to be deployed; by default here, for example_shape.
 
     Raises:
         EngineError: if the model cannot be exported or a layer not be profiled.
@@ -117,25 +120,33 @@ def latency_cost(
     layers = summed_layers(graph, layer_sites(model, graph, example_shape), table, largest, progress)
     measured_ms = measured_ms or here
     seed, (present,) = graph.widths(), measured_ms([model])
-    times = math.sqrt(layers({**seed, **largest}) / layers(seed)) if near_ms is None else near_ms / present
-    wider = widths_toward(graph, largest, lambda widths: layers(widths) >= times * layers(seed))
-    added, slope = layers(wider) - layers(seed), 1.0
-    if added > 0:
+    near_ms = max(near_ms, _APART * present)
+    supposed = _line(layers, 0.0, present / layers(seed))  # as if all were layers, which finds a wider network to begin with
+    found, wider = _line(layers, present - layers(seed), 1.0), seed
+    for _ in range(2):
+        last, wider = wider, widths_toward(graph, largest, supposed, near_ms)
+        added = layers(wider) - layers(seed)
+        if wider == last or added < _LEAST_ADDED * layers(seed):
+            break
         present, there = measured_ms([model, blank_model(model, graph, wider)])
-        slope = min(max((there - present) / added, 1 / _STEEPEST), _STEEPEST)
-    start = present - slope * layers(seed)
-    return lambda widths: slope * layers(widths) + start
+        slope = max((there - present) / added, _FLATTEST)
+        supposed = found = _line(layers, present - slope * layers(seed), slope)
+    return found
 
 
-def widths_toward(graph: ChannelGraph, largest: Mapping[str, int], enough: Callable[[Mapping[str, int]], bool]) -> Dict[str, int]:
-    """Every group the same part of the way to its largest width, in steps of 8: the first that is ``enough``, or the largest."""
+def _line(layers: Cost, start: float, slope: float) -> Cost:
+    return lambda widths: start + slope * layers(widths)
+
+
+def widths_toward(graph: ChannelGraph, largest: Mapping[str, int], cost: Cost, enough: float) -> Dict[str, int]:
+    """Every group the same part of the way to its largest width, in steps of 8: the first to cost ``enough``, or the largest."""
     widths = graph.widths()
     for part in range(1, _PARTS + 1):
         for group in graph.groups:
             most, step = largest.get(group.name, group.width), 8 * group.block // math.gcd(8, group.block)
             aim = group.width + (most - group.width) * part // _PARTS
             widths[group.name] = most if part == _PARTS else max(group.width, 0 if group.whole else aim // step * step)
-        if enough(widths):
+        if cost(widths) >= enough:
             break
     return widths
 
@@ -180,13 +191,13 @@ def measure_latency(model: nn.Module, example_shape: Shape, threads: int) -> flo
 
 
 def measure_latencies(models: Sequence[nn.Module], example_shape: Shape, threads: int) -> List[float]:
-    """Milliseconds of one image on each network's engine: of ten `latency_rounds` the lowest, since what else runs on the
+    """Milliseconds of one image on each network's engine: of six `latency_rounds` the lowest, since what else runs on the
     device only adds.
 
     Raises:
         EngineError: if a model cannot be exported.
     """
-    lowest: List[float] = latency_rounds(models, example_shape, threads, rounds=10, seconds=0.3).min(axis=0).tolist()
+    lowest: List[float] = latency_rounds(models, example_shape, threads, rounds=6).min(axis=0).tolist()
     return lowest
 
 

@@ -75,6 +75,38 @@ def test_larger_layers_take_longer():
     assert steps[-1] == (2, 2)
 
 
+def test_all_layers_are_visited_before_any_is_again_and_the_lowest_of_each_network_counts(monkeypatch):
+    shapes = [LayerShape("linear", 8, 8 * count) for count in range(1, 41)]  # more than are loaded together
+    visits, paces = [], {1: 3.0, 2: 1.0, 3: 2.0}
+
+    class Loaded:
+        def __init__(self, path, *_):
+            self.copies = sum(node.op_type == "Gemm" for node in onnx.load(str(path)).graph.node)
+            self.width = onnx.load(str(path)).graph.output[0].type.tensor_type.shape.dim[1].dim_value
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    def timed(networks, images, seconds):
+        if seconds == 0:
+            return np.array([1e-4 * networks[0].width / 8])
+        one, many = networks
+        visits.append((one.width, many.copies))
+        pace = paces[sum(width == one.width for width, _ in visits)]
+        return pace * 1e-6 * np.array([one.width, one.width * many.copies])
+
+    monkeypatch.setattr(layers, "load_runtime", Loaded)
+    monkeypatch.setattr(layers, "_time_in_turns", timed)
+    assert profile_layers(shapes, passes=3) == pytest.approx([1e-6 * shape.outputs for shape in shapes])
+    assert [width for width, _ in visits] == 3 * [shape.outputs for shape in shapes]
+    assert visits[:40] == visits[40:80] == visits[80:]
+    assert {copies for _, copies in visits} == {8, 4, 2}
+    assert profile_layers([]) == []
+
+
 def test_layers_are_loaded_in_batches_of_bounded_memory():
     heavy = LayerShape("conv", 512, 512, (3, 3), height=2, width=2)
     shapes = [LayerShape("conv", 8, 8 * count, (3, 3)) for count in range(1, 71)] + [heavy] * 5

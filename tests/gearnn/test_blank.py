@@ -16,6 +16,7 @@ def test_blank_network_has_the_widths_asked_for_and_runs(name):
     model = create_model(name, 10, seed)
     images = torch.rand(2, 3, 16, 16)
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
     graph = trace_channels(model, images)
     widths = {group.name: group.width + 8 * (1 + index % 3) for index, group in enumerate(graph.groups)}
     blank = blank_model(model, graph, widths)
@@ -27,6 +28,9 @@ def test_blank_network_has_the_widths_asked_for_and_runs(name):
     assert torch.isfinite(logits).all()
     assert logits.std() > 0
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    torch.set_rng_state(generator)
+    blank_model(model, graph, widths)
+    assert torch.equal(torch.get_rng_state(), generator)
 
 
 def test_layers_of_every_kind_are_resized():
