@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+# Test processes, each taking whole files; more than two disturb the tests that time something.
+JOBS ?= 2
 
 .PHONY: demo test lint types docs audit gpu-check clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/gearnn demo --out $(OUT) $(if $(wildcard $(OUT)/config.json),--resume)
 
 test: $(VENV)/.compilers lint types
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The documentation as a site in build/site, which opens from the disk.
 docs: $(VENV)/.installed

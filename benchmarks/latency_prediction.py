@@ -2,7 +2,7 @@
 
 The table of layers starts empty unless ``--cache-dir`` names one. The engines of a network are then called in turns, in several
 rounds. Given are the median and the lowest of the rounds' p50s, and how far they lie apart: other work on the
-machine adds to them. Predictions are made as for a budget of the median of all these times.
+machine adds to them. Each choice is predicted beforehand, as for a budget of about its latency (the sum of its layers).
 ``python benchmarks/latency_prediction.py [--threads 1] [--choices 6] [--times 4] [--rounds 5] [--cache-dir DIR] [--json]``.
 """
 
@@ -55,12 +55,14 @@ def judge(name: str, cache: Path, threads: int, count: int, times: float, rounds
     summed_layers(graph, layer_sites(model, graph, IMAGE), again, largest)
     warm = time.perf_counter() - start
     load = os.getloadavg()[0]
+    predictions = [
+        latency_cost(graph, model, IMAGE, threads=threads, largest=largest, near_ms=layers(widths), table=again)(widths)
+        for widths in choices
+    ]
     measured = latency_rounds([blank_model(model, graph, widths) for widths in choices], IMAGE, threads, rounds=rounds)
-    budget = float(np.median(measured))
-    cost = latency_cost(graph, model, IMAGE, threads=threads, largest=largest, near_ms=budget, table=again)
     rows = []
-    for widths, p50s in zip(choices, measured.T):
-        p50, lowest, predicted = float(np.median(p50s)), float(np.min(p50s)), cost(widths)
+    for widths, predicted, p50s in zip(choices, predictions, measured.T):
+        p50, lowest = float(np.median(p50s)), float(np.min(p50s))
         rows.append(
             {
                 "widths": list(widths.values()),
@@ -74,16 +76,14 @@ def judge(name: str, cache: Path, threads: int, count: int, times: float, rounds
             }
         )
     return {
-        "name": name, "threads": threads, "seed_ms": cost(traced), "near_ms": budget, "layers_ms": layers(traced),
-        "profile_seconds": cold, "cached_seconds": warm, "load": load, "rounds": rounds, "choices": rows,
+        "name": name, "threads": threads, "layers_ms": layers(traced), "profile_seconds": cold, "cached_seconds": warm,
+        "load": load, "rounds": rounds, "choices": rows,
     }  # fmt: skip
 
 
 def show(result: Dict[str, Any]) -> None:
     seconds = f"profiled in {result['profile_seconds']:.1f} s, read from the cache in {result['cached_seconds']:.2f} s"
-    print(
-        f"{result['name']}, {result['threads']} thread(s), load {result['load']:.1f}: seed {result['seed_ms']:.3f} ms; {seconds}"
-    )
+    print(f"{result['name']}, {result['threads']} thread(s), load {result['load']:.1f}: {seconds}")
     print("  predicted     median of the rounds' p50   lowest of them     spread  widths")
     for row in result["choices"]:
         figures = [row[name] for name in ("predicted_ms", "p50_ms", "error", "lowest_ms", "error_to_lowest", "spread")]
