@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping
 
+from gearnn.quantities import number_of
+
 _MANY = 20  # classes are listed up to so many
 _USE = """```sh
-pip install gearnn
+pip install .  # in GEARnn's repository, without extras: torch is not needed
 gearnn predict THIS_FOLDER picture.jpg --topk 3
 gearnn build THIS_FOLDER  # on an NVIDIA device: makes a TensorRT engine, which predict then uses
 ```"""
@@ -47,14 +49,14 @@ def model_card(
         "\n".join(table),
         f"Accuracies on {first['n']:,} held-out images, on {first['runtime']} {first['version']}; robust is the mean over "
         "generated corruptions with CIFAR-10-C's parameters. Latency on "
-        f"{_plain(conditions['device']['name'])} with {_threads(conditions['threads'])}: another device has another. "
+        f"{_plain(conditions['device']['name'])} with {number_of(conditions['threads'], 'thread')}: another device has another. "
         f"The precision used unless told otherwise is **{default}**.",
         "\n".join(
             [f"- {name} is not ready: {_plain(str(entry['reason']))}." for name, entry in facts.items() if not entry["ready"]]
             + [f"- {name}: {_plain(str(entry['note']))}." for name, entry in facts.items() if entry.get("note")]
         ),
         "## Data",
-        f"Trained on {data['n_train']:,} images of {_plain(data['name'])} ({_plain(data['source'])}), tested on others of it. "
+        f"Trained on {data['n_train']:,} images of {_plain(data['name'])}{_source(data['source'])}, tested on others of it. "
         + " ".join(f"{_plain(note)}." for note in data["notes"]),
         "## Training",
         f"Method {_plain(result['method'])}, preset {_plain(result['preset'])}, seed {result['seed']}: {story}.",
@@ -68,13 +70,14 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _source(told: str) -> str:
+    """What the data is; not where it lies on the device that trained, which is nobody else's business."""
+    return "" if "/" in told or "\\" in told else f" ({_plain(told)})"
+
+
 def _row(name: str, entry: Mapping[str, Any], default: bool) -> str:
     figures = f"{entry['clean']:.1%} | {entry['robust']:.1%} | {entry['latency_ms_p50']:.3f} ms | {entry['bytes'] / 1e6:.2f} MB"
     return f"| {name}{' (default)' if default else ''} | {figures} | {'yes' if entry['ready'] else 'no'} |"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def _plain(text: str) -> str:

@@ -91,7 +91,6 @@ def _work(
         remove_unfinished(folder)
     else:
         folder, config = Path(str(config.out)), as_begun(config, Path(str(config.out)))
-    say(f"{config.arch}: {outline(phases, config.budget.train_time is not None)}; then export, judging and the report")
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -101,6 +100,8 @@ def _work(
         progress=progress,
         on_bad_image=config.on_bad_image,
     )
+    planned = outline(phases, config.budget.train_time is not None)
+    say(f"{config.arch} on {_described(dataset)}: {planned}; then export, judging and the report")
     skipped = skipped_note(dataset.skipped, _files(dataset)) if dataset.skipped else None
     if skipped:
         say(f"note: {skipped}")
@@ -242,6 +243,12 @@ def _measure(
 def _distrusted(networks: List[Dict[str, Any]]) -> List[str]:
     """Networks whose engine does not compute what torch does: told beside the result, since what was trained stands."""
     return [f"{network['label']}: not ready, {network['disagreement']}" for network in networks if network["disagreement"]]
+
+
+def _described(dataset: Dataset) -> str:
+    """As "240 images of 3 classes, 32×32 pixels"."""
+    side = dataset.image_size
+    return f"{len(dataset.train):,} images of {len(dataset.classes)} classes, {side}×{side} pixels"
 
 
 def _can_report() -> bool:

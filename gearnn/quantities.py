@@ -62,3 +62,8 @@ def _whole(given: Union[int, str], units: Dict[str, float], option: str, wanted:
 
 def _plain(text: str) -> str:
     return re.sub(r"[\s,_]", "", text).lower()
+
+
+def number_of(count: int, thing: str) -> str:
+    """As "1 thread" and "2 threads"."""
+    return f"{count:,} {thing}{'s' if count != 1 else ''}"

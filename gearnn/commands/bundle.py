@@ -10,6 +10,7 @@ import tyro
 from typing_extensions import Annotated
 
 from gearnn.commands.parsing import parse, print_json
+from gearnn.quantities import number_of
 
 
 @dataclass(frozen=True)
@@ -95,5 +96,6 @@ def main(arguments: List[str]) -> int:
         )
         return 0
     print("\n".join(table(made["precisions"])))
+    print(f"p50 at batch 1 on {number_of(made['conditions']['threads'], 'thread')}.")
     print(f"\n{made['out']}: default {made['default']}; gearnn predict {made['out']} PICTURE")
     return 0

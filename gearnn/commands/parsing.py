@@ -52,7 +52,8 @@ def _not_known(unknown: Sequence[str], names: Sequence[str], command: str) -> st
     """One sentence on arguments that the command does not take; options of a group may have been named without it."""
     option = next((word.split("=")[0] for word in unknown if word.startswith("-")), None)
     if option is None:
-        return f"gearnn {command} does not take {unknown[0]!r}: see gearnn {command} --help"
+        meant = f"did you mean --data {unknown[0]}?" if "--data" in names else f"see gearnn {command} --help"
+        return f"gearnn {command} does not take {unknown[0]!r}: {meant}"
     word = option.lstrip("-").replace("_", "-")
     grouped = [name for name in names if name.endswith(f".{word}") or name.startswith(f"--{word}.")]
     close = grouped or [f"--{name}" for name in difflib.get_close_matches(word, [name[2:] for name in names], n=1)]

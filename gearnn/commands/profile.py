@@ -11,6 +11,7 @@ import tyro
 from typing_extensions import Annotated
 
 from gearnn.commands.parsing import parse, print_json
+from gearnn.quantities import number_of
 
 _SHOWN = 20  # layers
 
@@ -120,7 +121,8 @@ def main(arguments: List[str]) -> int:
             }
         )
         return 0
-    print(f"{path} on {conditions['runtime']} {conditions['version']}, {conditions['runs_on']}, {conditions['threads']} threads")
+    where = f"{conditions['runtime']} {conditions['version']}, {conditions['runs_on']}"
+    print(f"{path} on {where}, {number_of(conditions['threads'], 'thread')}")
     _print_table(*_latency_table(latencies))
     print(_memory_line(memory))
     print(_energy_line(energy))

@@ -18,6 +18,7 @@ from gearnn.config import RunConfig
 from gearnn.errors import UserError
 from gearnn.presets import preset, resolved
 from gearnn.proportions import FEW, wilson_interval
+from gearnn.quantities import number_of
 
 
 @dataclass(frozen=True)
@@ -107,21 +108,39 @@ def summary(result: Dict[str, Any], folder: str) -> str:
     for network in result["networks"]:
         clean, robust = network["clean_accuracy"], network["robust_accuracy"]
         bounds = network["robustness"].get("robust_interval")
-        shown = f"{clean:.1%} ({_spread(*wilson_interval(clean * count, count))}, {count:,} image{'s' if count != 1 else ''})"
+        shown = f"{clean:.1%} ({_spread(*wilson_interval(clean * count, count))}, {number_of(count, 'image')})"
         lines.append(
             f"{network['label']:<42}{network['params']:>12,}  {shown:<36}{robust:.1%}{f' ({_spread(*bounds)})' if bounds else ''}"
         )
     few = f"with {count} test images a difference of one image is {100 / count:.1f} points: judge it on {FEW} or more."
     lines += [
         "",
-        f"On {engine['runtime']} {engine['version']}, {engine['threads']} threads; {count:,} images of {data['name']}; "
+        f"On {engine['runtime']} {engine['version']}, {number_of(engine['threads'], 'thread')}; "
+        f"{number_of(count, 'image')} of {data['name']}; "
         "robust: mean over 15 generated corruptions x 5 severities; in brackets 95 % intervals.",
         f"Latency at batch 1: {engine['latency_ms_p50']:.3f} ms (p50). Whole run: {result['seconds_total'] / 60:.1f} min.",
         *([f"Note: {few}"] if count < FEW else []),
         *(f"Note: {warning}" for warning in result["warnings"]),
         *([f"Report: {folder}/report.html"] if Path(folder, "report.html").exists() else []),
+        *_verdict(folder),
     ]
     return "\n".join(lines)
+
+
+def _verdict(folder: str) -> List[str]:
+    """The report's, and what to do next."""
+    from gearnn.report.readiness import checks, verdict
+    from gearnn.report.record import read_run
+
+    if not Path(folder, "result.json").exists():
+        return []
+    found = checks(read_run(Path(folder)))
+    told = verdict(found)
+    if told != "Ready":
+        open_ones = [f"{check.question}: {check.found}" for check in found if check.needed and not check.passed]
+        return [f"{told}. {'; '.join(open_ones)}".replace("\u202f", " ")]
+    name = shlex.quote(folder), shlex.quote(f"{Path(folder).name}.zip")
+    return [f"Ready. Next: gearnn bundle {name[0]} --out {name[1]}"]
 
 
 def _spread(low: float, high: float) -> str:

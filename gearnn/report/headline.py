@@ -60,7 +60,9 @@ def question(run: Run) -> str:
     train, test, classes = number(data.get("n_train")), number(data.get("n_test")), items(run.result.get("classes"))
     images = f" on {count(train)} images" if train is not None else ""
     kinds = f" of {len(classes):,} classes" if classes else ""
-    sentences = [f"Train {text(run.result.get('arch')) or 'a network'}{images}{kinds}."]
+    side = number(run.result.get("image_size"))
+    pixels = f", {side:.0f}×{side:.0f} pixels" if side else ""
+    sentences = [f"Train {text(run.result.get('arch')) or 'a network'}{images}{kinds}{pixels}."]
     limits = []
     for usage in map(mapping, items(growth.get("budget"))):
         limit = number(usage.get("limit"))

@@ -34,6 +34,12 @@ def test_names_from_folders_cannot_break_the_page() -> None:
     assert "folder of pets" in card
 
 
+def test_where_the_data_lies_is_not_told() -> None:
+    placed = {**RESULT, "dataset": {**RESULT["dataset"], "source": "image folders in /home/jo/pets"}}
+    card = model_card(placed, {"fp32": ENTRY}, "fp32", CONDITIONS)
+    assert "/home" not in card and "Trained on 100 images of pets, tested on others of it." in card
+
+
 def test_names_cannot_bring_links_or_pictures() -> None:
     evil = "![x](https://example.org/x.png)"
     card = model_card(

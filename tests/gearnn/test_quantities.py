@@ -7,7 +7,7 @@ from typing import Any, Callable
 import pytest
 
 from gearnn.errors import UserError
-from gearnn.quantities import parse_bytes, parse_count, parse_duration
+from gearnn.quantities import number_of, parse_bytes, parse_count, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,7 @@ def test_other_counts_and_bytes_are_refused(given: Any) -> None:
 def test_other_durations_are_refused(given: str) -> None:
     with pytest.raises(UserError, match="^--budget.train-time must be a duration such as 45m, 1h30m or 600s"):
         parse_duration(given, "--budget.train-time")
+
+
+def test_things_are_counted_in_words():
+    assert [number_of(count, "thread") for count in (0, 1, 2, 1000)] == ["0 threads", "1 thread", "2 threads", "1,000 threads"]

@@ -18,6 +18,7 @@ from gearnn.cli import main
         (["run", "--budget.parms", "3"], "gearnn run has no option --budget.parms: did you mean --budget.params?"),
         (["demo", "--wat"], "gearnn demo has no option --wat: see gearnn demo --help"),
         (["profile", "net.onnx", "--trheads", "2"], "gearnn profile has no option --trheads: did you mean --threads?"),
+        (["run", "photos"], "gearnn run does not take 'photos': did you mean --data photos?"),
         (["info", "x"], "gearnn info does not take 'x': see gearnn info --help"),
         (["bench", "augment", "--size", "8"], "gearnn bench has no option --size: did you mean --sizes?"),
     ],

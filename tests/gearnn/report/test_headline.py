@@ -62,6 +62,7 @@ def test_what_was_asked_is_said_in_a_persons_words(make_run: MakeRun) -> None:
     told = question(read_run(make_run())).replace("\u202f", " ")
     limits = "1,064 channels in all its layers together (1.4 times as many as at first) and 50.0 MB of training memory"
     assert f"Grow it to at most {limits}." in told
+    assert " classes, 32×32 pixels." in told
 
     def by_parameters(result: Dict[str, Any]) -> None:
         result["growth"]["budget"] = [{"name": "parameters", "unit": "", "before": 1, "after": 2, "limit": 400_000}]
