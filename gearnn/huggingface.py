@@ -24,7 +24,7 @@ _TYPE = "gearnn"
 _USE = """```python
 import gearnn
 
-network, classes, preprocessing = loaded = gearnn.load("THIS_FOLDER")  # pip install 'gearnn[train]'
+network, classes, preprocessing = loaded = gearnn.load("THIS_FOLDER")  # pip install '.[train]' in GEARnn's repository
 loaded.predict(["picture.jpg"], topk=3)
 ```"""
 

@@ -72,7 +72,8 @@ def model_card(
 
 def _source(told: str) -> str:
     """What the data is; not where it lies on the device that trained, which is nobody else's business."""
-    return "" if "/" in told or "\\" in told else f" ({_plain(told)})"
+    kind = told if "/" not in told else told.rpartition(" in ")[0].rstrip(",")
+    return f" ({_plain(kind)})" if kind and "/" not in kind.replace("train/", "").replace("test/", "") else ""
 
 
 def _row(name: str, entry: Mapping[str, Any], default: bool) -> str:

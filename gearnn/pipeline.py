@@ -91,6 +91,7 @@ def _work(
         remove_unfinished(folder)
     else:
         folder, config = Path(str(config.out)), as_begun(config, Path(str(config.out)))
+    say(f"{config.arch}: {outline(phases, config.budget.train_time is not None)}; then export, judging and the report")
     dataset = load_data(
         config.data,
         image_size=config.image_size,
@@ -100,8 +101,7 @@ def _work(
         progress=progress,
         on_bad_image=config.on_bad_image,
     )
-    planned = outline(phases, config.budget.train_time is not None)
-    say(f"{config.arch} on {_described(dataset)}: {planned}; then export, judging and the report")
+    say(f"data: {_described(dataset)}")
     skipped = skipped_note(dataset.skipped, _files(dataset)) if dataset.skipped else None
     if skipped:
         say(f"note: {skipped}")
@@ -246,9 +246,9 @@ def _distrusted(networks: List[Dict[str, Any]]) -> List[str]:
 
 
 def _described(dataset: Dataset) -> str:
-    """As "240 images of 3 classes, 32×32 pixels"."""
-    side = dataset.image_size
-    return f"{len(dataset.train):,} images of {len(dataset.classes)} classes, {side}×{side} pixels"
+    """As "240 training and 60 test images of 3 classes, 32×32 pixels"."""
+    images = f"{len(dataset.train):,} training and {len(dataset.test):,} test images of {len(dataset.classes)} classes"
+    return f"{images}, {dataset.image_size}×{dataset.image_size} pixels"
 
 
 def _can_report() -> bool:

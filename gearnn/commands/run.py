@@ -128,7 +128,7 @@ def summary(result: Dict[str, Any], folder: str) -> str:
 
 
 def _verdict(folder: str) -> List[str]:
-    """The report's, and what to do next."""
+    """The report's, with what to do next where the network is ready and what failed where it is not."""
     from gearnn.report.readiness import checks, verdict
     from gearnn.report.record import read_run
 
@@ -139,8 +139,8 @@ def _verdict(folder: str) -> List[str]:
     if told != "Ready":
         open_ones = [f"{check.question}: {check.found}" for check in found if check.needed and not check.passed]
         return [f"{told}. {'; '.join(open_ones)}".replace("\u202f", " ")]
-    name = shlex.quote(folder), shlex.quote(f"{Path(folder).name}.zip")
-    return [f"Ready. Next: gearnn bundle {name[0]} --out {name[1]}"]
+    out = f"{Path(folder).resolve().name}.zip"
+    return [f"Ready. Next: gearnn bundle {shlex.quote(folder)} --out {shlex.quote(out)}"]
 
 
 def _spread(low: float, high: float) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any, Dict
+
 from gearnn.model_card import model_card
 
 RESULT = {
@@ -35,9 +37,11 @@ def test_names_from_folders_cannot_break_the_page() -> None:
 
 
 def test_where_the_data_lies_is_not_told() -> None:
-    placed = {**RESULT, "dataset": {**RESULT["dataset"], "source": "image folders in /home/jo/pets"}}
+    placed: Dict[str, Any] = {**RESULT, "dataset": {**RESULT["dataset"], "source": "image folders in /home/jo/pets"}}
     card = model_card(placed, {"fp32": ENTRY}, "fp32", CONDITIONS)
-    assert "/home" not in card and "Trained on 100 images of pets, tested on others of it." in card
+    assert "/home" not in card and "Trained on 100 images of pets (image folders), tested on others of it." in card
+    placed["dataset"]["source"] = "image folders in /home/jo/my in box/pets"
+    assert "Trained on 100 images of pets, tested on others of it." in model_card(placed, {"fp32": ENTRY}, "fp32", CONDITIONS)
 
 
 def test_names_cannot_bring_links_or_pictures() -> None:

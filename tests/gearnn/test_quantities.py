@@ -39,5 +39,5 @@ def test_other_durations_are_refused(given: str) -> None:
         parse_duration(given, "--budget.train-time")
 
 
-def test_things_are_counted_in_words():
+def test_things_are_counted_in_words() -> None:
     assert [number_of(count, "thread") for count in (0, 1, 2, 1000)] == ["0 threads", "1 thread", "2 threads", "1,000 threads"]

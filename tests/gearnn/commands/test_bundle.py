@@ -83,6 +83,7 @@ def test_what_is_there_is_not_overwritten_unless_asked(tiny_run: Path, tmp_path:
         archive.writestr("beach.jpg", "sand")
     few = ["--precisions", "fp32", "--severities", "1", "--threads", "1", "--limit-test", "6"]
     assert main(["bundle", str(tiny_run), "--out", str(out), *few]) == 0
+    assert "\np50 at batch 1 on 1 thread.\n" in capsys.readouterr().out
     before = {path: path.read_bytes() for path in (out, other)}
     capsys.readouterr()
     for arguments, message in (
