@@ -224,7 +224,7 @@ def _measure(
     progress("timing", 1, 2)
     times = latencies(files, threads, config.seed)
     # The final network's latency is its profile's; the others stand to it as they did in turn.
-    pace = engine["latency_ms_p50"] / times[_final(phases)]
+    final = times[_final(phases)]
     progress("timing", 2, 2)
     networks = [
         {
@@ -233,7 +233,7 @@ def _measure(
             "phase": last[name],
             **facts[name],
             **scores[name],
-            "latency_ms_p50": pace * times[name],
+            "latency_ms_p50": engine["latency_ms_p50"] * (times[name] / final),  # its own is exact: the ratio is 1
         }
         for name, phase in kept.items()
     ]
