@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -126,6 +126,34 @@ def profile_latency(
         results.append(Latency(batch, p50, p90, p99, throughput, len(seconds), *conditions, *device))
     progress("timing batch sizes", len(batch_sizes), len(batch_sizes))
     return results
+
+
+def p50_in_turn(
+    runtimes: Sequence[Runtime],
+    *,
+    rounds: int,
+    iterations: int,
+    warmup: int = 20,
+    max_seconds: float = 5.0,
+    seed: int = 0,
+    pause: float = 0.0,
+) -> np.ndarray:
+    """Milliseconds (p50) of one image on each network, in turn, since what else a machine does changes by the second.
+
+    Args:
+        iterations, warmup, max_seconds, seed: of each turn, as `profile_latency` takes them.
+        pause: seconds before a turn.
+
+    Returns:
+        float64 (rounds, networks).
+    """
+    settings: Dict[str, Any] = {"iterations": iterations, "warmup": warmup, "max_seconds": max_seconds, "seed": seed}
+    found = np.empty((rounds, len(runtimes)))
+    for turn in range(rounds):
+        for place, runtime in enumerate(runtimes):
+            time.sleep(pause)
+            found[turn, place] = profile_latency(runtime, (1,), **settings)[0].p50_ms
+    return found
 
 
 def measure_energy(runtime: Runtime, batch: int = 1, *, seconds: float = 3.0, seed: int = 0, root: Path = Path("/")) -> EnergyUse:

@@ -18,7 +18,7 @@ from gearnn.costs import Cost
 from gearnn.engine.export import export_onnx
 from gearnn.engine.layer_table import LayerTable, Surface, is_diagonal, padded, surface_shapes
 from gearnn.engine.layers import LayerShape
-from gearnn.engine.profile import profile_latency
+from gearnn.engine.profile import p50_in_turn
 from gearnn.engine.runtimes import load_runtime
 from gearnn.growth.graph import ChannelGraph, Span, Value, size
 from gearnn.progress import Progress, no_progress
@@ -212,14 +212,10 @@ def latency_rounds(
     Raises:
         EngineError: if a model cannot be exported.
     """
-    found = []
     with TemporaryDirectory(prefix="gearnn-latency-") as folder, contextlib.ExitStack() as stack:
         paths = [export_onnx(model, example_shape, Path(folder) / f"{index}.onnx") for index, model in enumerate(models)]
         runtimes = [stack.enter_context(load_runtime(path, threads=threads)) for path in paths]
-        for _ in range(rounds):
-            times = [profile_latency(runtime, (1,), iterations=iterations, max_seconds=seconds)[0] for runtime in runtimes]
-            found.append([latency.p50_ms for latency in times])
-    return np.array(found)
+        return p50_in_turn(runtimes, rounds=rounds, iterations=iterations, max_seconds=seconds)
 
 
 def _elements(value: Value) -> int:

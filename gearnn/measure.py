@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -19,7 +17,7 @@ from gearnn.engine.compare import Comparison, compare
 from gearnn.engine.errors import EngineError
 from gearnn.engine.export import export_onnx
 from gearnn.engine.layer_profile import profile_layers_of
-from gearnn.engine.profile import profile_latency
+from gearnn.engine.profile import p50_in_turn, profile_latency
 from gearnn.engine.profile import random_images as random_batch
 from gearnn.engine.runtimes import load_runtime
 from gearnn.engine.runtimes.base import Runtime
@@ -174,16 +172,11 @@ def time_engine(onnx: Path, threads: int, seed: int) -> Dict[str, Any]:
 
 
 def latencies(onnx_files: Mapping[str, Path], threads: int, seed: int) -> Dict[str, float]:
-    """Milliseconds for one image on each network, timed in turn, since what else the machine does changes by the second: medians
-    of the rounds' p50s."""
-    found: Dict[str, List[float]] = {name: [] for name in onnx_files}
+    """Milliseconds for one image on each network: medians of the p50s of a few rounds, in which they are timed in turn."""
     with contextlib.ExitStack() as stack:
-        runtimes = {name: stack.enter_context(load_runtime(path, threads=threads)) for name, path in onnx_files.items()}
-        for _ in range(_ROUNDS):
-            for name, runtime in runtimes.items():
-                time.sleep(_PAUSE)
-                found[name].append(profile_latency(runtime, (1,), iterations=20, warmup=5, seed=seed)[0].p50_ms)
-    return {name: statistics.median(times) for name, times in found.items()}
+        runtimes = [stack.enter_context(load_runtime(path, threads=threads)) for path in onnx_files.values()]
+        found = p50_in_turn(runtimes, rounds=_ROUNDS, iterations=20, warmup=5, seed=seed, pause=_PAUSE)
+    return dict(zip(onnx_files, np.median(found, axis=0).tolist()))
 
 
 def _layers(runtime: Runtime, seed: int) -> Optional[List[Dict[str, Any]]]:

@@ -11,6 +11,7 @@ from gearnn.bench.memory import peak_growth_mb
 from gearnn.bench.pictures import Pictures, textured
 from gearnn.bench.timing import Timing, interleave, settle_on
 from gearnn.progress import Progress, no_progress
+from gearnn.quantities import number_of
 
 BATCHES = {32: 128, 64: 64, 224: 16}
 """Images a call by image size; other sizes get 32."""
@@ -77,7 +78,7 @@ def bench_augment(
                 torch.set_num_threads(number)
                 found = jobs(work, number, device)
                 for family, names in FAMILIES.items():
-                    label = f"{family} {size}x{size}, {number} thread{'s' if number > 1 else ''}"
+                    label = f"{family} {size}x{size}, {number_of(number, 'thread')}"
                     progress(label, 0, 100)
                     timings = interleave(
                         {name: found[name] for name in names if name in found and name not in absent},

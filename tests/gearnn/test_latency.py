@@ -63,11 +63,8 @@ def table(tmp_path):
 
 def traced(name):
     torch.manual_seed(0)
-    model = (
-        {"mixed": Mixed, "normed": Normed}[name]()
-        if name in ("mixed", "normed")
-        else create_model(name, 10, scaled_widths(name, 1 / 8))
-    )
+    own = {"mixed": Mixed, "normed": Normed}.get(name)
+    model = own() if own else create_model(name, 10, scaled_widths(name, 1 / 8))
     return model, trace_channels(model, torch.rand(1, *IMAGE))
 
 

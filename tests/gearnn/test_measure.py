@@ -9,7 +9,6 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 
-from gearnn import measure
 from gearnn.engine.runtimes import load_runtime
 from gearnn.measure import deploy, latencies, time_engine
 from gearnn.models import scaled_widths
@@ -54,7 +53,7 @@ def test_latencies_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyP
             1,
             check=False,
         )
-    monkeypatch.setattr(measure, "profile_latency", profiled)
+    monkeypatch.setattr("gearnn.engine.profile.profile_latency", profiled)
     assert latencies({name: tmp_path / f"{name}.onnx" for name in "ab"}, threads=1, seed=0) == {"a": 5.0, "b": 6.0}
     assert "".join(order) == "ab" * 5
 
