@@ -48,21 +48,29 @@ def in_parts(work: Callable[[int, int], None], count: int, threads: int, parts_p
         except BaseException as error:  # handed to the caller's thread
             errors.append(error)
 
-    def help_out(busy: _thread.LockType) -> None:
-        if busy.acquire(False):  # else all was done before this thread began
-            try:
-                take()
-            finally:
-                busy.release()
-
     helpers = [_thread.allocate_lock() for _ in range(threads - 1)]
+    job = [take]
     try:
         for busy in helpers:
-            _thread.start_new_thread(help_out, (busy,))
+            _thread.start_new_thread(_help_out, (busy, job))
     except RuntimeError:
         pass  # no more threads are to be had: those there are do all of it
     take()
     for busy in helpers:
         busy.acquire()
+    job.clear()
     if errors:
         raise errors[0]
+
+
+def _help_out(busy: _thread.LockType, job: List[Callable[[], None]]) -> None:
+    """Do the job, unless all was done before this thread began.
+
+    The thread holds nothing of the caller's once the caller goes on: were it to free the last reference to a tensor while the
+    interpreter ends, torch's destructor would wait for Python's lock in vain, and the process would abort.
+    """
+    if busy.acquire(False):
+        try:
+            job[0]()
+        finally:
+            busy.release()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -87,6 +90,40 @@ def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch: pytest.
 
     in_parts(work, 50, 4)
     assert (done == 1).all()
+
+
+def test_a_thread_that_begins_late_keeps_nothing_of_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = []
+    monkeypatch.setattr("_thread.start_new_thread", lambda *task: late.append(task))
+    done = np.zeros(50, int)
+
+    def work(start: int, stop: int) -> None:
+        done[start:stop] += 1
+
+    alive = weakref.ref(work)
+    in_parts(work, 50, 3)
+    del work
+    assert alive() is None
+    for function, arguments in late:
+        function(*arguments)
+    assert len(late) == 2 and (done == 1).all()
+
+
+def test_a_process_may_end_while_threads_still_begin() -> None:
+    program = """
+import numpy as np, sys, torch
+from gearnn.kernels.threads import in_parts
+
+def augment():
+    tensors = [torch.from_numpy(np.ones(100000)) for _ in range(200)]
+    in_parts(lambda start, stop, held=tensors: None, 300, 300)
+
+sys.setswitchinterval(1e-5)
+augment()
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_thread_counts() -> None:
