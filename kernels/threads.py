@@ -1,7 +1,8 @@
 """Work shared by plain threads, for compiled functions that let go of Python's lock.
 
 Plain threads, because a pool of OpenMP threads beside torch's own makes both wait actively for a core, and because they may be
-used from any number of callers and after a fork. Started without threading.Thread, which would wait for each to run.
+used from any number of callers and after a fork. They are kept for the next call, since starting one takes a tenth of a
+millisecond and more; each starts without threading.Thread, which would wait for it to run.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import _thread
 import itertools
 import os
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 
 def usable_threads(threads: Optional[int]) -> int:
@@ -48,29 +49,63 @@ def in_parts(work: Callable[[int, int], None], count: int, threads: int, parts_p
         except BaseException as error:  # handed to the caller's thread
             errors.append(error)
 
-    helpers = [_thread.allocate_lock() for _ in range(threads - 1)]
     job = [take]
+    asked: List[_thread.LockType] = []
     try:
-        for busy in helpers:
-            _thread.start_new_thread(_help_out, (busy, job))
+        while len(asked) < threads - 1:
+            asked.append(_idle_helper().ask(job))
     except RuntimeError:
         pass  # no more threads are to be had: those there are do all of it
     take()
-    for busy in helpers:
+    for busy in asked:
         busy.acquire()
     job.clear()
     if errors:
         raise errors[0]
 
 
-def _help_out(busy: _thread.LockType, job: List[Callable[[], None]]) -> None:
-    """Do the job, unless all was done before this thread began.
+class _Helper:
+    """A thread that does one job after the other, and between them waits in ``_idle``.
 
-    The thread holds nothing of the caller's once the caller goes on: were it to free the last reference to a tensor while the
-    interpreter ends, torch's destructor would wait for Python's lock in vain, and the process would abort.
+    It holds nothing of the caller's once the caller goes on: were it to free the last reference to a tensor while the interpreter
+    ends, torch's destructor would wait for Python's lock in vain, and the process would abort.
     """
-    if busy.acquire(False):
-        try:
-            job[0]()
-        finally:
-            busy.release()
+
+    _task: Tuple[_thread.LockType, List[Callable[[], None]]]
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._wake = _thread.allocate_lock()
+        self._wake.acquire()
+        _thread.start_new_thread(self._help_out, ())
+
+    def ask(self, job: List[Callable[[], None]]) -> _thread.LockType:
+        """Have ``job`` done, holding the lock that is returned, unless that has been taken before the thread is awake."""
+        busy = _thread.allocate_lock()
+        self._task = busy, job
+        self._wake.release()
+        return busy
+
+    def _help_out(self) -> None:
+        while True:
+            self._wake.acquire()
+            busy, job = self._task
+            begun = busy.acquire(False)
+            if begun:
+                job[0]()
+            _idle.append(self)
+            if begun:
+                busy.release()
+
+
+_idle: List[_Helper] = []  # append and pop are atomic
+
+
+def _idle_helper() -> _Helper:
+    try:
+        while True:
+            helper = _idle.pop()
+            if helper.process == os.getpid():  # threads do not survive a fork
+                return helper
+    except IndexError:
+        return _Helper()

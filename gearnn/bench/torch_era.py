@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gearnn.kernels.affine import affine_matrices
 from gearnn.kernels.era_plan import OPERATIONS, EraPlan
 
 # Values of chain images worked on at a time: keeps the temporaries near the cache, and small for large images.
@@ -102,7 +103,8 @@ def apply_step(images: torch.Tensor, ops: np.ndarray, args: np.ndarray) -> None:
     warps = np.flatnonzero((ops >= 0) & _GEOMETRIC[ops] & (args != 0))
     if len(warps):
         rows = torch.from_numpy(warps).to(images.device)
-        matrices = affine_matrices(ops[warps], args[warps], images.shape[-2:])
+        height, width = images.shape[-2:]
+        matrices = affine_matrices(ops[warps], args[warps], (height, width)).reshape(-1, 2, 3)
         images[rows] = warp(images[rows], torch.from_numpy(matrices).to(images.device))
 
     kinds = [(np.flatnonzero(ops == OPERATIONS.index(name)), build) for name, build in _TABLES.items()]
@@ -165,26 +167,6 @@ _TABLES: Dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 def _levels(images: torch.Tensor) -> torch.Tensor:
     return torch.arange(256, device=images.device)
-
-
-def affine_matrices(ops: np.ndarray, args: np.ndarray, size: torch.Size) -> np.ndarray:
-    """The maps from output to source coordinates, in pixels with centres at half-integers: float64 (N, 2, 3).
-
-    Rotations are about the middle of the image, counter-clockwise, like ``Image.rotate``.
-    """
-    height, width = size
-    args = args.astype(np.float64)
-    matrices = np.zeros((len(ops), 2, 3))
-    matrices[:, 0, 0] = matrices[:, 1, 1] = 1
-    for name, row, column in (("shear_x", 0, 1), ("shear_y", 1, 0), ("translate_x", 0, 2), ("translate_y", 1, 2)):
-        matrices[:, row, column] = np.where(ops == OPERATIONS.index(name), args, 0)
-    turned = ops == OPERATIONS.index("rotate")
-    angle = -np.radians(args[turned])
-    cos, sin = np.cos(angle), np.sin(angle)
-    x, y = width / 2, height / 2
-    rotation = (cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y)
-    matrices[turned] = np.stack(rotation, axis=1).reshape(-1, 2, 3)
-    return matrices
 
 
 def warp(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:

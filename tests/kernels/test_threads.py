@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
+import os
 import subprocess
 import sys
 import threading
 import time
 import weakref
+from typing import Any, List, Set
 
 import numpy as np
 import pytest
 
+from gearnn.kernels import threads
 from gearnn.kernels.threads import in_parts, usable_threads
 
 
@@ -82,6 +86,7 @@ def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch: pytest.
     def refuse(*args: object) -> int:
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr(threads, "_idle", [])
     monkeypatch.setattr("_thread.start_new_thread", refuse)
     done = np.zeros(50, int)
 
@@ -94,6 +99,9 @@ def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch: pytest.
 
 def test_a_thread_that_begins_late_keeps_nothing_of_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     late = []
+    start_new_thread = _thread.start_new_thread
+    idle: List[Any] = []
+    monkeypatch.setattr(threads, "_idle", idle)
     monkeypatch.setattr("_thread.start_new_thread", lambda *task: late.append(task))
     done = np.zeros(50, int)
 
@@ -104,9 +112,69 @@ def test_a_thread_that_begins_late_keeps_nothing_of_the_callers(monkeypatch: pyt
     in_parts(work, 50, 3)
     del work
     assert alive() is None
-    for function, arguments in late:
-        function(*arguments)
-    assert len(late) == 2 and (done == 1).all()
+    for task in late:
+        start_new_thread(*task)
+    end = time.monotonic() + 20
+    while len(idle) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(late) == len(idle) == 2 and (done == 1).all()
+
+
+def test_threads_are_kept_for_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_idle", [])
+    helpers: List[Set[int]] = []
+    for _ in range(5):
+        gate, present = threading.Barrier(3, timeout=20), set()
+
+        def work(start: int, stop: int, gate: threading.Barrier = gate, present: Set[int] = present) -> None:
+            present.add(threading.get_ident())
+            gate.wait()
+
+        in_parts(work, 3, 3)
+        helpers.append(present - {threading.get_ident()})
+    assert helpers == [helpers[0]] * 5 and len(helpers[0]) == 2
+
+
+def test_callers_share_no_helper_at_a_time() -> None:
+    done = np.zeros((4, 3000), int)
+
+    def call(row: int) -> None:
+        def work(start: int, stop: int) -> None:
+            done[row, start:stop] += 1
+
+        for _ in range(50):
+            in_parts(work, 3000, 3)
+
+    callers = [threading.Thread(target=call, args=(row,)) for row in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert (done == 50).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_fork_starts_threads_of_its_own() -> None:
+    program = """
+import os, sys, threading
+from gearnn.kernels.threads import in_parts
+
+def helpers():
+    gate, present = threading.Barrier(3, timeout=20), set()
+    def work(start, stop):
+        present.add(threading.get_ident())
+        gate.wait()
+    in_parts(work, 3, 3)
+    return present - {threading.get_ident()}
+
+assert len(helpers()) == 2
+child = os.fork()
+if not child:
+    os._exit(0 if len(helpers()) == 2 else 1)
+sys.exit(os.waitpid(child, 0)[1] != 0)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_process_may_end_while_threads_still_begin() -> None:
