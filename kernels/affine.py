@@ -53,9 +53,9 @@ def _compiled() -> Callable[..., Any]:
     @numba.njit(error_model="numpy", nogil=True)
     def fill(ops, args, height, width, matrices):
         x, y = width / 2, height / 2
-        for n in range(len(ops)):
+        for n, (op, strength) in enumerate(zip(ops, args)):
             a, b, c, d, e, f = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
-            op, arg = ops[n], np.float64(args[n])
+            arg = np.float64(strength)
             if op == shear_x:
                 b = arg
             elif op == shear_y:

@@ -87,15 +87,21 @@ class _Helper:
         return busy
 
     def _help_out(self) -> None:
-        while True:
+        kept = True
+        while kept:
             self._wake.acquire()
             busy, job = self._task
             begun = busy.acquire(False)
-            if begun:
-                job[0]()
-            _idle.append(self)
-            if begun:
-                busy.release()
+            try:
+                if begun:
+                    job[0]()
+            finally:
+                del self._task, job
+                kept = len(_idle) < (os.cpu_count() or 1)
+                if kept:  # before the caller goes on, so that its next call finds this thread
+                    _idle.append(self)
+                if begun:
+                    busy.release()
 
 
 _idle: List[_Helper] = []  # append and pop are atomic

@@ -20,6 +20,7 @@ from gearnn.presets import preset, resolved
 
 State = Literal["missing", "started", "failed", "done"]
 _IGNORED = {"out", "resume", "data"}
+_CHOSEN = {"optimizer.batch_size"}  # by the run, where none is named: its configuration holds what was chosen
 # What growth and robust training alone read.
 _GROWTH = {"grower", "shots", "epochs.regrow"} | {f"growth.{field.name}" for field in dataclasses.fields(GrowthConfig)}
 _GROWTH -= {"growth.round_to"}
@@ -139,7 +140,7 @@ def check_same(cell: Cell, arguments: Sequence[str]) -> None:
     before, now = _flat(saved, to_dict(RunConfig())), _flat(to_dict(asked))
     without = _without(asked)
     for name, value in now.items():
-        if name not in without and before.get(name) != value:
+        if name not in without and before.get(name) != value and not (value is None and name in _CHOSEN):
             option = "--" + name.replace("_", "-")
             raise UserError(
                 f"{cell.folder} was run with {option} {before.get(name)}, and the table now asks for {value}: choose another "

@@ -74,7 +74,7 @@ def _as_published(arch: str, data: str) -> Arena:
     return Arena(f"{arch}-{data}", arch, data, 0.125, {"budget.growth-ratio": str(PAPER_GROWTH_RATIO[arch])})
 
 
-_SMOKE_OPTIONS = {"optimizer.batch-size": "32", "augmentation.pad": "1", "augmentation.no-flip": ""}
+_SMOKE_OPTIONS = {"augmentation.pad": "1", "augmentation.no-flip": ""}
 
 SCALES: Dict[str, Scale] = {
     scale.name: scale

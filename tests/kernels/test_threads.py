@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import _thread
+import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from typing import Any, List, Set
+from typing import Any, List
 
 import numpy as np
 import pytest
@@ -102,6 +104,7 @@ def test_a_thread_that_begins_late_keeps_nothing_of_the_callers(monkeypatch: pyt
     start_new_thread = _thread.start_new_thread
     idle: List[Any] = []
     monkeypatch.setattr(threads, "_idle", idle)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("_thread.start_new_thread", lambda *task: late.append(task))
     done = np.zeros(50, int)
 
@@ -121,36 +124,77 @@ def test_a_thread_that_begins_late_keeps_nothing_of_the_callers(monkeypatch: pyt
 
 
 def test_threads_are_kept_for_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    start_new_thread = _thread.start_new_thread
+
+    def start(*task: Any) -> int:
+        started.append(task)
+        return start_new_thread(*task)
+
     monkeypatch.setattr(threads, "_idle", [])
-    helpers: List[Set[int]] = []
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("_thread.start_new_thread", start)
     for _ in range(5):
-        gate, present = threading.Barrier(3, timeout=20), set()
-
-        def work(start: int, stop: int, gate: threading.Barrier = gate, present: Set[int] = present) -> None:
-            present.add(threading.get_ident())
-            gate.wait()
-
-        in_parts(work, 3, 3)
-        helpers.append(present - {threading.get_ident()})
-    assert helpers == [helpers[0]] * 5 and len(helpers[0]) == 2
+        gate = threading.Barrier(3, timeout=20)
+        in_parts(lambda start, stop, gate=gate: gate.wait(), 3, 3)  # type: ignore[misc]
+    assert len(started) == 2
 
 
-def test_callers_share_no_helper_at_a_time() -> None:
-    done = np.zeros((4, 3000), int)
+def test_no_more_threads_are_kept_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    idle: List[Any] = []
+    monkeypatch.setattr(threads, "_idle", idle)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    gate = threading.Barrier(8, timeout=20)
+    in_parts(lambda start, stop: gate.wait(), 8, 8)  # type: ignore[arg-type]
+    assert len(idle) == 3
+
+
+def test_each_caller_has_helpers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = np.zeros((4, 3), int)
 
     def call(row: int) -> None:
-        def work(start: int, stop: int) -> None:
-            done[row, start:stop] += 1
-
         for _ in range(50):
-            in_parts(work, 3000, 3)
+            gate = threading.Barrier(3, timeout=20)  # all three parts at the same time
 
+            def work(start: int, stop: int, gate: threading.Barrier = gate) -> None:
+                gate.wait()
+                done[row, start:stop] += 1
+
+            in_parts(work, 3, 3)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     callers = [threading.Thread(target=call, args=(row,)) for row in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(60)
     assert (done == 50).all()
+
+
+def test_nothing_is_kept_of_a_call_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_idle", [])
+    caller, helping = threading.get_ident(), threading.Event()
+
+    def work(start: int, stop: int) -> None:
+        if threading.get_ident() == caller:
+            helping.wait(20)
+        elif not helping.is_set():
+            helping.set()
+            time.sleep(0.2)  # the caller has done the rest by then, and waits
+            signal.pthread_kill(caller, signal.SIGINT)
+            time.sleep(0.2)
+
+    alive = weakref.ref(work)
+    try:
+        in_parts(work, 8, 2)
+    except KeyboardInterrupt:
+        interrupted = True
+    del work
+    end = time.monotonic() + 20
+    while alive() is not None and time.monotonic() < end:
+        time.sleep(0.01)
+        gc.collect()
+    assert interrupted and alive() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")

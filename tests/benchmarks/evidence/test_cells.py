@@ -161,6 +161,16 @@ def _changed(cell: Cell, part: str, **changes: Any) -> None:
     path.write_text(json.dumps(plain))
 
 
+def test_a_batch_size_that_the_run_chose_is_not_another_option(tmp_path: Path) -> None:
+    cell = _cell(tmp_path)
+    _saved(cell)
+    assert json.loads((cell.folder / "config.json").read_text())["optimizer"]["batch_size"] is None
+    _changed(cell, "optimizer", batch_size=128)
+    check_same(cell, _arguments(cell))
+    with pytest.raises(UserError, match="--optimizer.batch-size 128.* 64"):
+        check_same(cell, [*_arguments(cell), "--optimizer.batch-size", "64"])
+
+
 def test_options_of_what_a_run_does_without_do_not_matter_to_it(tmp_path: Path) -> None:
     clean, robust, one = (_cell(tmp_path, row) for row in ("small-clean", "small-augmix", "gearnn-1"))
     for cell in (clean, robust, one):
