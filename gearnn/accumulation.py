@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 from contextlib import suppress
 from ctypes import CDLL
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from gearnn.engine.profile import resident_mb
 from gearnn.errors import UserError
 from gearnn.losses import consistency_loss, logits_of
 
-_REFUSALS = (
-    *("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "ALLOC_FAILED"),
-    *("Unable to find a valid cuDNN algorithm", "unable to find an engine to execute"),  # cuDNN, of its workspace
+_REFUSALS = re.compile(
+    "can't allocate memory|not enough memory|out of memory|std::bad_alloc|ALLOC_FAILED"
+    "|Unable to find a valid cuDNN algorithm|unable to find an engine to execute"  # cuDNN, of its workspace
+    "|could not (create|execute) a primitive(?! descriptor)"  # oneDNN; of a descriptor: what it has no code for
 )
 """What torch's allocators and the libraries below them say in a plain RuntimeError."""
 _SINGLE = "more than 1 value per channel"
@@ -174,7 +176,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch, NumPy or Python means that memory could not be had, on a GPU or a CPU."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _REFUSALS)
+    return isinstance(error, RuntimeError) and _REFUSALS.search(str(error)) is not None
 
 
 def release() -> None:

@@ -146,6 +146,22 @@ def test_torchs_own_refusal_is_recognised() -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "of_memory"),
+    [
+        ("could not create a primitive", True),  # oneDNN has no room for its code: at the real wall below, one time in twenty
+        ("could not execute a primitive", True),
+        ("could not create a primitive descriptor for a matmul primitive", False),
+        ("Unable to find a valid cuDNN algorithm to run convolution", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_refusals_of_the_libraries_below(message: str, of_memory: bool) -> None:
+    assert is_out_of_memory(RuntimeError(message)) is of_memory
+    assert not is_out_of_memory(ValueError(message))
+
+
+@pytest.mark.parametrize(
     ("total", "size", "lengths"), [(8, 0, [8]), (8, 8, [8]), (33, 16, [11, 11, 11]), (5, 2, [1, 2, 2]), (2, 1, [1, 1])]
 )
 def test_parts_are_even(total: int, size: int, lengths: List[int]) -> None:

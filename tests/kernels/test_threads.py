@@ -172,8 +172,10 @@ def test_each_caller_has_helpers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nothing_is_kept_of_a_call_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted as by Ctrl-C, to which a program that a shell has started in the background is deaf."""
     monkeypatch.setattr(threads, "_idle", [])
     caller, helping = threading.get_ident(), threading.Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def work(start: int, stop: int) -> None:
         if threading.get_ident() == caller:
@@ -186,15 +188,16 @@ def test_nothing_is_kept_of_a_call_that_was_interrupted(monkeypatch: pytest.Monk
 
     alive = weakref.ref(work)
     try:
-        in_parts(work, 8, 2)
-    except KeyboardInterrupt:
-        interrupted = True
+        with pytest.raises(KeyboardInterrupt):
+            in_parts(work, 8, 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     del work
     end = time.monotonic() + 20
     while alive() is not None and time.monotonic() < end:
         time.sleep(0.01)
         gc.collect()
-    assert interrupted and alive() is None
+    assert alive() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
